@@ -1,0 +1,91 @@
+"""Arrays at the boundary: numpy or torch in, the same kind out, checked and in float64 unless float32 was given."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grassvp.errors import ArgumentError, ArgumentTypeError
+
+__all__ = ["check_choice", "check_count", "check_nonnegative", "in_kind_of", "to_tensor"]
+
+FLOATS = (torch.float32, torch.float64)
+
+
+def to_tensor(value: Any, name: str, *, dtype: torch.dtype | None = None, device: Any = None) -> Tensor:
+    """A real floating tensor without gradient history, sharing memory with `value` where it can.
+
+    Args:
+        value: a numpy array, a torch tensor, a number or a nested list of numbers. Integers and booleans become float64.
+        name: the argument's name, for the messages.
+        dtype: convert to this type; by default float32 and float64 are kept.
+        device: move to this device; by default a tensor stays where it is.
+
+    Raises:
+        ArgumentTypeError: complex, object, string or half-precision data.
+        ArgumentError: empty data, NaN or infinity.
+    """
+    tensor = value.detach() if isinstance(value, Tensor) else _from_numpy(value, name)
+    if tensor.is_complex():
+        raise ArgumentTypeError(f"{name} must be real, got {tensor.dtype}: stack real and imaginary parts as rows")
+    if not tensor.is_floating_point():
+        tensor = tensor.to(torch.float64)
+    if tensor.dtype not in FLOATS:
+        raise ArgumentTypeError(f"{name} must be float32 or float64 (or integers), got {tensor.dtype}")
+    if tensor.numel() == 0:
+        raise ArgumentError(f"{name} is empty: got shape {tuple(tensor.shape)}, need at least one entry")
+    bad = int((~torch.isfinite(tensor)).sum())
+    if bad:
+        raise ArgumentError(f"{name} has {bad} NaN or infinite entries of {tensor.numel()}: remove or repair them")
+    return tensor.to(dtype=dtype, device=device)
+
+
+def _from_numpy(value: Any, name: str) -> Tensor:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ArgumentError(f"{name} is not a rectangular array: {error}") from error
+    if array.dtype.kind not in "fiubc":
+        raise ArgumentTypeError(f"{name} must hold numbers, got an array of dtype {array.dtype}")
+    if array.dtype.kind in "iub" or array.dtype == np.longdouble:
+        array = array.astype(np.float64)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+
+
+def in_kind_of(reference: Any) -> Callable[[Tensor], Any]:
+    """A function that turns a result tensor into what `reference` is: torch stays torch, anything else becomes numpy."""
+    if isinstance(reference, Tensor):
+        return lambda tensor: tensor.to(reference.device)
+    return lambda tensor: tensor.detach().cpu().numpy()
+
+
+def check_nonnegative(value: Any, name: str) -> float:
+    """`value` as a finite float >= 0, or an exception that names the argument."""
+    if isinstance(value, bool | str | complex) or not hasattr(value, "__float__"):
+        raise ArgumentTypeError(f"{name} must be a number >= 0, got {value!r}")
+    number = float(value)
+    if not math.isfinite(number) or number < 0:
+        raise ArgumentError(f"{name} must be finite and >= 0, got {number}")
+    return number
+
+
+def check_count(value: Any, name: str, *, least: int = 1) -> int:
+    """`value` as an integer >= `least`, or an exception that names the argument."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ArgumentTypeError(f"{name} must be an integer >= {least}, got {value!r}")
+    number = value.__index__()
+    if number < least:
+        raise ArgumentError(f"{name} must be an integer >= {least}, got {number}")
+    return number
+
+
+def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
+    """`value` if it is one of `choices`, or an exception that lists them."""
+    if value not in choices:
+        raise ArgumentError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value

@@ -1,0 +1,67 @@
+"""Feature maps theta -> Phi(theta): networks without their output layer, classical models, derivatives of networks."""
+
+from torch import nn
+
+from grassvp.errors import ArgumentTypeError
+from grassvp.features.function import FunctionFeatures, from_function
+from grassvp.features.mlp import MLP, mlp
+from grassvp.features.module import ModuleFeatures
+from grassvp.features.one_hidden import OneHiddenLayer
+from grassvp.features.operators import DifferentialOperator, differential_operator
+from grassvp.features.protocol import FeatureDerivatives, FeatureMap, curvature, curvature_product
+
+__all__ = [
+    "MLP",
+    "DifferentialOperator",
+    "FeatureDerivatives",
+    "FeatureMap",
+    "FunctionFeatures",
+    "ModuleFeatures",
+    "OneHiddenLayer",
+    "as_feature_map",
+    "curvature",
+    "curvature_product",
+    "differential_operator",
+    "from_function",
+    "mlp",
+    "under_operator",
+]
+
+
+def as_feature_map(features: object) -> FeatureMap:
+    """The feature map of a module, with the closed-form derivatives where there are some; a feature map stays itself.
+
+    Raises:
+        ArgumentTypeError: `features` is neither a `torch.nn.Module` nor a feature map.
+    """
+    if isinstance(features, FeatureMap):
+        return features
+    if not isinstance(features, nn.Module):
+        raise ArgumentTypeError(
+            "features must be a torch.nn.Module mapping (rows, d) to (rows, n), or come from features.from_function; "
+            f"got {type(features).__name__}"
+        )
+    return _module_features(features, None)
+
+
+def under_operator(module: nn.Module, operator: DifferentialOperator) -> FeatureMap:
+    """Features L Phi: the rows are a linear differential operator applied to every feature of a network.
+
+    A physics-informed least-squares problem with a linear equation is a `SeparableProblem` with these features: the
+    equation's operator in its rows, the identity (or a derivative) in the rows of the conditions, and as targets the
+    source and the prescribed values. `predict` then evaluates the network itself.
+
+    Args:
+        module: a network; for `features.mlp` derivatives come from closed forms or Taylor propagation.
+        operator: from `differential_operator`, with as many rows as the problem's inputs.
+    """
+    if not isinstance(module, nn.Module):
+        raise ArgumentTypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
+    return _module_features(module, operator)
+
+
+def _module_features(module: nn.Module, operator: DifferentialOperator | None) -> FeatureMap:
+    general = ModuleFeatures.of(module, operator)
+    if isinstance(module, MLP) and len(module.layers) == 1:
+        return OneHiddenLayer(general.module, general.initial, operator)  # pyright: ignore[reportArgumentType]
+    return general

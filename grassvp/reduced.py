@@ -1,0 +1,199 @@
+"""The reduced problem psi(theta) = min over C of the separable objective, and its linearisation at a point."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from manifolds.subspaces import subspace_distance
+from torch import Tensor
+
+from grassvp import jacobians
+from grassvp.arrays import check_choice, in_kind_of
+from grassvp.errors import ArgumentError, ArgumentTypeError, NonFiniteError
+from grassvp.features import FeatureDerivatives, curvature, curvature_product
+from grassvp.joint import JointProblem
+from grassvp.projection import Projection, project
+from grassvp.separable import SeparableProblem
+
+__all__ = ["JACOBIAN_KINDS", "Linearization", "ReducedProblem"]
+
+JACOBIAN_KINDS = ("golub-pereyra", "kaufman")
+
+
+@dataclass(frozen=True)
+class Linearization:
+    """Everything that is known of the reduced problem at one theta; what costs more is computed on first use.
+
+    Attributes:
+        parameters: theta, (q,).
+        problem: the problem it belongs to.
+        derivatives: Phi(theta) and products with DPhi(theta).
+        projection: the linear solve at theta.
+    """
+
+    parameters: Tensor
+    problem: SeparableProblem
+    derivatives: FeatureDerivatives
+    projection: Projection
+
+    @cached_property
+    def value(self) -> float:
+        """1/2 ||W (Y - Phi C)||^2 + lam/2 ||C||^2."""
+        return self.projection.value
+
+    @cached_property
+    def residual(self) -> Tensor:
+        """The augmented residual: W (Y - Phi C) on top of -sqrt(lam) C, (m + n, k); (m, k) at lam = 0."""
+        return torch.cat(self.projection.residual_parts)
+
+    @property
+    def coefficients(self) -> Tensor:
+        """C, (n, k)."""
+        return self.projection.coefficients
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank of the weighted features."""
+        return self.projection.rank
+
+    @property
+    def full_rank(self) -> bool:
+        """Whether that is the largest rank that the shape allows."""
+        return self.rank == min(self.problem.rows, self.problem.width)
+
+    @property
+    def condition(self) -> float:
+        """Condition number of the least-squares matrix."""
+        return self.projection.condition
+
+    @property
+    def preferred_jacobian(self) -> str:
+        """The Golub-Pereyra Jacobian where it costs what Kaufman's does, Kaufman's otherwise."""
+        return JACOBIAN_KINDS[0] if self.problem.features.cheap_adjoint else JACOBIAN_KINDS[1]
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """Gradient of the value, (q,)."""
+        return jacobians.envelope_gradient(self.derivatives, self.projection, self.problem.weights)
+
+    def jacobian(self, kind: str = JACOBIAN_KINDS[0]) -> Tensor:
+        """d residual.flatten() / d theta, ((m + n) k, q): exact ("golub-pereyra") or Kaufman's approximation ("kaufman")."""
+        exact = check_choice(kind, "kind", JACOBIAN_KINDS) == JACOBIAN_KINDS[0]
+        return jacobians.dense_jacobian(self.derivatives, self.projection, self.problem.weights, exact)
+
+    def jacobian_product(self, direction: Tensor) -> Tensor:
+        """J v, (m + n, k) or (m, k), without forming J, for v (q,)."""
+        return jacobians.jacobian_product(self.derivatives, self.projection, self.problem.weights, direction)
+
+    def jacobian_adjoint_product(self, cotangent: Tensor) -> Tensor:
+        """J^T u, (q,), without forming J, for u of the residual's shape."""
+        return jacobians.jacobian_adjoint_product(self.derivatives, self.projection, self.problem.weights, cotangent)
+
+    def hessian(self) -> Tensor:
+        """The exact Hessian, (q, q)."""
+        first = jacobians.hessian_first_order(self.derivatives, self.projection, self.problem.weights)
+        left, right = self._residual_factors
+        H = first - curvature(self.problem.features, self.parameters, self.problem.inputs, left, right)
+        return (H + H.T) / 2
+
+    def hessian_vector_product(self, direction: Tensor) -> Tensor:
+        """The exact Hessian times v, (q,): one forward and one reverse product with DPhi, and one with D^2 Phi."""
+        projection, weights = self.projection, self.problem.weights
+        g, e, n = jacobians.directional_factors(self.derivatives, projection, weights, direction)
+        along = g - projection.basis @ (e - n)
+        first = jacobians.combined_pullback(self.derivatives, projection, weights, along, e - n)
+        left, right = self._residual_factors
+        features, inputs = self.problem.features, self.problem.inputs
+        return first - curvature_product(features, self.parameters, inputs, left, right, direction)
+
+    def distance(self, other: "Linearization") -> float:
+        """Geodesic distance on the (regularised) Grassmannian between the two feature spans, in radians."""
+        return float(subspace_distance(self.projection.full_basis, other.projection.full_basis))
+
+    @property
+    def _residual_factors(self) -> tuple[Tensor, Tensor]:
+        return jacobians.weighted(self.projection.residual, self.problem.weights), self.coefficients
+
+    def __repr__(self) -> str:
+        """Value and rank at a glance."""
+        return f"Linearization(value {self.value:.6g}, rank {self.rank}, {self.parameters.numel()} parameters)"
+
+
+class ReducedProblem:
+    """The problem in theta alone: psi(theta) = min over C of 1/2 ||W (Phi(theta) C - Y)||^2 + lam/2 ||C||^2.
+
+    Methods take theta (q,) as numpy or torch and answer in kind; `linearize` returns torch tensors. A derivative at a
+    theta whose features overflow raises `NonFiniteError`; the value there is infinite.
+    At lam = 0 the value is differentiable where the rank of Phi is locally constant.
+    """
+
+    def __init__(self, problem: SeparableProblem) -> None:
+        """Reduce `problem`."""
+        if not isinstance(problem, SeparableProblem):
+            raise ArgumentTypeError(f"problem must be a SeparableProblem, got {type(problem).__name__}")
+        self.problem = problem
+        self._targets = problem.weighted_targets
+
+    @property
+    def initial_parameters(self) -> Tensor:
+        """(q,) parameters that the features came with."""
+        return self.problem.initial_parameters
+
+    def linearize(self, parameters: Any) -> Linearization:
+        """The linear solve at theta, from which everything else follows without evaluating the features again.
+
+        Raises:
+            NonFiniteError: the features at theta are not finite.
+            ArgumentError: `parameters` has the wrong shape.
+        """
+        theta = self.vector(parameters, "parameters")
+        problem = self.problem
+        derivatives = problem.features.derivatives(theta, problem.inputs)
+        matrix = jacobians.weighted(derivatives.values, problem.weights)
+        projection = project(matrix, self._targets, problem.regularization, problem.rank_tolerance)
+        return Linearization(theta, problem, derivatives, projection)
+
+    def value(self, parameters: Any) -> float:
+        """psi(theta); infinite where the features are not finite."""
+        try:
+            return self.linearize(parameters).value
+        except NonFiniteError:
+            return float("inf")
+
+    def gradient(self, parameters: Any) -> Any:
+        """Gradient of psi, (q,)."""
+        return in_kind_of(parameters)(self.linearize(parameters).gradient)
+
+    def jacobian(self, parameters: Any, kind: str = JACOBIAN_KINDS[0]) -> Any:
+        """Jacobian of the augmented residual, see `Linearization.jacobian`."""
+        return in_kind_of(parameters)(self.linearize(parameters).jacobian(kind))
+
+    def hessian(self, parameters: Any) -> Any:
+        """Exact Hessian of psi, (q, q)."""
+        return in_kind_of(parameters)(self.linearize(parameters).hessian())
+
+    def hessian_vector_product(self, parameters: Any, direction: Any) -> Any:
+        """Exact Hessian of psi times v, (q,)."""
+        v = self.vector(direction, "direction")
+        return in_kind_of(parameters)(self.linearize(parameters).hessian_vector_product(v))
+
+    @cached_property
+    def joint(self) -> JointProblem:
+        """The same problem in (theta, C), without the elimination."""
+        return JointProblem(self.problem)
+
+    def vector(self, value: Any, name: str) -> Tensor:
+        """`value` as a (q,) tensor in the working type, or an exception that names it `name`."""
+        like = self.problem.features.initial
+        try:
+            vector = torch.as_tensor(value, dtype=like.dtype, device=like.device).detach()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ArgumentTypeError(f"{name} must be an array of {like.numel()} numbers: {error}") from error
+        if vector.shape != like.shape:
+            raise ArgumentError(f"{name} must have shape {tuple(like.shape)}, got {tuple(vector.shape)}")
+        return vector
+
+    def __repr__(self) -> str:
+        """The problem behind it."""
+        return f"ReducedProblem({self.problem!r})"

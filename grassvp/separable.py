@@ -1,0 +1,136 @@
+"""The separable least-squares problem: features, data, row weights and regularisation, checked once."""
+
+import torch
+from torch import Tensor
+
+from grassvp.arrays import check_nonnegative, to_tensor
+from grassvp.errors import ArgumentError, ArgumentTypeError, GrassvpError
+from grassvp.features import FeatureMap, as_feature_map
+from grassvp.projection import default_rank_tolerance
+
+__all__ = ["SeparableProblem"]
+
+
+class SeparableProblem:
+    """min over theta and C of 1/2 ||W (Phi(theta) C - Y)||^2 + lam/2 ||C||^2, with W = diag(weights).
+
+    Computed in float64, or in float32 when both inputs and targets are float32; on the device of the targets.
+    """
+
+    features: FeatureMap
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor | None
+    regularization: float
+    rank_tolerance: float
+
+    def __init__(
+        self,
+        features: object,
+        inputs: object,
+        targets: object,
+        *,
+        weights: object = None,
+        regularization: float = 0.0,
+        rank_tolerance: float | None = None,
+    ) -> None:
+        """Check the data and evaluate the features once.
+
+        Args:
+            features: a `torch.nn.Module` (m, d) -> (m, n) with independent rows, `features.from_function(...)`, or a
+                feature map. A module is copied; its current parameters are the start of solvers that cannot sample.
+            inputs: (m, d) or (m,) rows, numpy or torch; for `from_function` whatever shape the function expects.
+            targets: (m,) or (m, k).
+            weights: (m,) weights >= 0 that multiply the rows of Phi and Y; None for ones.
+            regularization: lam >= 0 in the units of the weighted features squared.
+            rank_tolerance: singular values of W Phi at or below this times the largest count as zero. By default 1e-10
+                at lam = 0 and rounding level at lam > 0. Smaller values let the coefficients grow like its inverse.
+
+        Raises:
+            ArgumentError, ArgumentTypeError: naming the argument that cannot be used.
+        """
+        y = to_tensor(targets, "targets")
+        if y.ndim not in (1, 2):
+            raise ArgumentError(f"targets must have shape (rows,) or (rows, outputs), got {tuple(y.shape)}")
+        self._squeeze = y.ndim == 1
+        x = to_tensor(inputs, "inputs", device=y.device)
+        dtype = torch.promote_types(x.dtype, y.dtype)
+        self.targets = y.reshape(y.shape[0], -1).to(dtype)
+        self.features = as_feature_map(features).cast(dtype, y.device)
+        self.inputs = self.features.prepare(x.to(dtype))
+        self.weights = _check_weights(weights, self.targets)
+        self.regularization = check_nonnegative(regularization, "regularization")
+        width = self._check_features()
+        tolerance = default_rank_tolerance(y.shape[0], width, self.regularization, dtype)
+        self.rank_tolerance = (
+            tolerance if rank_tolerance is None else check_nonnegative(rank_tolerance, "rank_tolerance")
+        )
+        self.width = width
+
+    @property
+    def rows(self) -> int:
+        """m."""
+        return self.targets.shape[0]
+
+    @property
+    def outputs(self) -> int:
+        """k."""
+        return self.targets.shape[1]
+
+    @property
+    def weighted_targets(self) -> Tensor:
+        """W Y, (m, k)."""
+        return self.targets if self.weights is None else self.weights[:, None] * self.targets
+
+    @property
+    def initial_parameters(self) -> Tensor:
+        """(q,) parameters that the features came with."""
+        return self.features.initial.clone()
+
+    def predict(self, parameters: Tensor, coefficients: Tensor, inputs: object) -> Tensor:
+        """Phi(theta; inputs) C, (rows,) or (rows, k) as the targets were; the features without any operator."""
+        like = self.targets
+        x = to_tensor(inputs, "inputs", dtype=like.dtype, device=like.device)
+        model = self.features.model
+        values = model(parameters, model.prepare(x)) @ coefficients
+        return values[:, 0] if self._squeeze else values
+
+    def _check_features(self) -> int:
+        """Width of Phi; raises unless the features are a matrix with the rows of the targets, each from its own input."""
+        theta = self.features.initial
+        try:
+            Phi = self.features(theta, self.inputs)
+        except GrassvpError:
+            raise
+        except Exception as error:
+            raise ArgumentError(f"features failed on inputs of shape {tuple(self.inputs.shape)}: {error}") from error
+        if not isinstance(Phi, Tensor):
+            raise ArgumentTypeError(f"features must return a torch tensor, got {type(Phi).__name__}")
+        if Phi.ndim != 2 or Phi.shape[0] != self.rows or Phi.shape[1] == 0:
+            raise ArgumentError(
+                f"features must return shape ({self.rows}, n) for the {self.rows} rows of targets, got {tuple(Phi.shape)}"
+            )
+        if Phi.dtype != self.targets.dtype or Phi.device != self.targets.device:
+            raise ArgumentTypeError(
+                f"features must return {self.targets.dtype} on {self.targets.device}, got {Phi.dtype} on {Phi.device}"
+            )
+        return Phi.shape[1]
+
+    def __repr__(self) -> str:
+        """Shapes and settings at a glance."""
+        weights = "" if self.weights is None else ", weighted"
+        return (
+            f"SeparableProblem({self.rows} rows, {self.width} features, {self.outputs} outputs, "
+            f"{self.features.initial.numel()} parameters, regularization {self.regularization:g}{weights})"
+        )
+
+
+def _check_weights(weights: object, targets: Tensor) -> Tensor | None:
+    if weights is None:
+        return None
+    w = to_tensor(weights, "weights", dtype=targets.dtype, device=targets.device)
+    if w.shape != targets.shape[:1]:
+        raise ArgumentError(f"weights must have shape ({targets.shape[0]},), got {tuple(w.shape)}")
+    if bool((w < 0).any()) or not bool((w > 0).any()):
+        raise ArgumentError(f"weights must be >= 0 and not all zero, got minimum {float(w.min())}")
+    return w

@@ -1,0 +1,31 @@
+"""Solvers: protocols, one loop, stopping rules, and methods that are pairs of a descent and a search."""
+
+from grassvp.solvers.first_order import FirstOrder
+from grassvp.solvers.history import IterationRecord, columns
+from grassvp.solvers.loop import Callback, Outcome, minimize
+from grassvp.solvers.methods import GaussNewton, LevenbergMarquardt
+from grassvp.solvers.protocols import Iterate, Method
+from grassvp.solvers.solution import Solution
+from grassvp.solvers.status import Status
+from grassvp.solvers.stopping import AnyOf, GradientTolerance, MaxIterations, MaxTime, NonFinite, StoppingRule
+
+__all__ = [
+    "AnyOf",
+    "Callback",
+    "FirstOrder",
+    "GaussNewton",
+    "GradientTolerance",
+    "Iterate",
+    "IterationRecord",
+    "LevenbergMarquardt",
+    "MaxIterations",
+    "MaxTime",
+    "Method",
+    "NonFinite",
+    "Outcome",
+    "Solution",
+    "Status",
+    "StoppingRule",
+    "columns",
+    "minimize",
+]

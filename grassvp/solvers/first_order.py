@@ -1,0 +1,115 @@
+"""Torch's Adam and L-BFGS on the reduced or on the joint problem: the baselines that the reduced methods are held to."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from grassvp.arrays import check_choice, check_nonnegative
+from grassvp.errors import ArgumentError, NonFiniteError
+from grassvp.solvers.protocols import Iterate, LeastSquaresPoint, LeastSquaresProblem, SeparableLeastSquaresProblem, attempt
+from grassvp.solvers.status import Status
+
+__all__ = ["FirstOrder"]
+
+LEARNING_RATES = {"adam": 1e-3, "lbfgs": 1.0}
+
+
+@dataclass(frozen=True)
+class FirstOrder:
+    """Adam, or L-BFGS with a strong Wolfe line search, as torch has them.
+
+    Attributes:
+        optimizer: "adam" or "lbfgs".
+        objective: "reduced" optimises theta, C being eliminated; "joint" optimises (theta, C) as ordinary training does.
+        learning_rate: torch's `lr`; None for 1e-3 (Adam) or 1 (L-BFGS).
+        coefficients: start of C in the joint problem: "zero", or "projected" for the least-squares C at the start.
+
+    The solution is the iterate of lowest value, Adam not being a descent method.
+    """
+
+    optimizer: str = "adam"
+    objective: str = "reduced"
+    learning_rate: float | None = None
+    coefficients: str = "zero"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_choice(self.optimizer, "optimizer", tuple(LEARNING_RATES))
+        check_choice(self.objective, "objective", ("reduced", "joint"))
+        check_choice(self.coefficients, "coefficients", ("zero", "projected"))
+        if self.learning_rate is not None and check_nonnegative(self.learning_rate, "learning_rate") == 0.0:
+            raise ArgumentError("learning_rate must be > 0, got 0.0")
+
+    def iterate(self, problem: SeparableLeastSquaresProblem, start: Tensor) -> Generator[Iterate, None, Status]:
+        """See `Method`."""
+        if self.objective == "reduced":
+            return self._steps(problem, start)
+        joint = problem.joint
+        return self._steps(joint, joint.start(start, zero_coefficients=self.coefficients == "zero"))
+
+    def _steps(self, problem: LeastSquaresProblem, start: Tensor) -> Generator[Iterate, None, Status]:
+        rate = LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
+        variable = start.clone().requires_grad_(True)
+        optimizer = self._build(variable, rate)
+        evaluate = _Evaluator(problem, variable)
+        while True:
+            before = variable.detach().clone()
+            try:
+                point = evaluate.point()
+                if not bool(torch.isfinite(point.gradient).all()):
+                    return Status.NON_FINITE
+                yield Iterate(point, evaluate.moved, rate, evaluate.count)
+                optimizer.step(evaluate)
+            except NonFiniteError:
+                return Status.NON_FINITE
+            evaluate.moved = float(torch.linalg.vector_norm(variable.detach() - before))
+            if evaluate.moved == 0.0:
+                return Status.STALLED
+
+    def _build(self, variable: Tensor, rate: float) -> torch.optim.Optimizer:
+        if self.optimizer == "adam":
+            return torch.optim.Adam([variable], lr=rate)
+        # The loop decides when to stop, so that torch's own tests are switched off.
+        return torch.optim.LBFGS(
+            [variable],
+            lr=rate,
+            max_iter=1,
+            history_size=50,
+            line_search_fn="strong_wolfe",
+            tolerance_grad=0.0,
+            tolerance_change=0.0,
+        )
+
+
+class _Evaluator:
+    """The closure that torch's optimisers call; a point already seen in this step is not evaluated again."""
+
+    def __init__(self, problem: LeastSquaresProblem, variable: Tensor) -> None:
+        self._problem, self._variable = problem, variable
+        self._seen: list[tuple[Tensor, LeastSquaresPoint]] = []
+        self.count, self.moved = 0, 0.0
+
+    def point(self) -> LeastSquaresPoint:
+        """The problem at the variable's present value, forgetting the others."""
+        self._seen = [(self._variable.detach().clone(), self._look_up())]
+        return self._seen[0][1]
+
+    def __call__(self) -> Tensor:
+        """Value at the present variable, its gradient left in `.grad`."""
+        point = self._look_up()
+        self._seen.append((self._variable.detach().clone(), point))
+        self._variable.grad = point.gradient.clone()
+        return self._variable.new_tensor(point.value)
+
+    def _look_up(self) -> LeastSquaresPoint:
+        vector = self._variable.detach()
+        for seen, point in self._seen:
+            if torch.equal(seen, vector):
+                return point
+        self.count += 1
+        point = attempt(self._problem, vector.clone())
+        if point is None:
+            raise NonFiniteError("the objective is not finite")
+        return point

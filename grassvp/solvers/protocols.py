@@ -1,0 +1,102 @@
+"""What solvers need of a problem, and what a method gives to the loop. Solvers know problems by these protocols only."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from grassvp.errors import NonFiniteError
+
+__all__ = [
+    "Iterate",
+    "JointLeastSquaresProblem",
+    "LeastSquaresPoint",
+    "LeastSquaresProblem",
+    "Method",
+    "SeparableLeastSquaresProblem",
+    "Steps",
+    "attempt",
+]
+
+
+class LeastSquaresPoint(Protocol):
+    """A nonlinear least-squares problem at one parameter vector: value = 1/2 ||residual||^2 and what follows from it."""
+
+    @property
+    def parameters(self) -> Tensor: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def residual(self) -> Tensor: ...
+    @property
+    def gradient(self) -> Tensor: ...
+    @property
+    def coefficients(self) -> Tensor: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def full_rank(self) -> bool: ...
+    @property
+    def condition(self) -> float: ...
+    @property
+    def preferred_jacobian(self) -> str: ...
+    def jacobian(self, kind: str) -> Tensor: ...
+    def distance(self, other: Any) -> float: ...
+
+
+class LeastSquaresProblem(Protocol):
+    """A map from parameter vectors to points; `linearize` raises NonFiniteError where the model overflows."""
+
+    def linearize(self, parameters: Any) -> Any: ...
+
+
+class JointLeastSquaresProblem(LeastSquaresProblem, Protocol):
+    """The problem in all variables at once, (theta, C) as one vector."""
+
+    def start(self, parameters: Tensor, *, zero_coefficients: bool) -> Tensor: ...
+
+
+class SeparableLeastSquaresProblem(LeastSquaresProblem, Protocol):
+    """A reduced problem that knows the joint problem it came from."""
+
+    @property
+    def joint(self) -> JointLeastSquaresProblem: ...
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """One iterate as a method hands it to the loop.
+
+    Attributes:
+        point: the problem at the iterate.
+        step_norm: 2-norm of the step that led here; 0 at the start.
+        damping: damping, step length or learning rate used for it.
+        evaluations: linear solves (or evaluations of the joint objective) so far.
+    """
+
+    point: LeastSquaresPoint
+    step_norm: float
+    damping: float
+    evaluations: int
+
+
+Steps = Iterator[Iterate]
+"""Yields the start and then one Iterate a step. The generator's return value is the Status for which it ended."""
+
+
+class Method(Protocol):
+    """A solver: yields its iterates from a start and returns a Status when it cannot go on. It holds no state."""
+
+    def iterate(self, problem: Any, start: Tensor) -> Steps: ...
+
+
+def attempt(problem: LeastSquaresProblem, parameters: Tensor) -> LeastSquaresPoint | None:
+    """The problem at `parameters`, or None where it is not finite there: a step to be rejected, not a failure."""
+    try:
+        point = problem.linearize(parameters)
+    except NonFiniteError:
+        return None
+    return point if point.value < float("inf") else None
+
+
