@@ -16,10 +16,10 @@ FLOATS = (torch.float32, torch.float64)
 
 
 def to_tensor(value: Any, name: str, *, dtype: torch.dtype | None = None, device: Any = None) -> Tensor:
-    """A real floating tensor without gradient history, sharing memory with `value` where it can.
+    """A real floating tensor without gradient history that shares no memory with `value`.
 
     Args:
-        value: a numpy array, a torch tensor, a number or a nested list of numbers. Integers and booleans become float64.
+        value: a numpy array, a torch tensor, a number or a nested list of numbers. Integers become float64.
         name: the argument's name, for the messages.
         dtype: convert to this type; by default float32 and float64 are kept.
         device: move to this device; by default a tensor stays where it is.
@@ -40,7 +40,7 @@ def to_tensor(value: Any, name: str, *, dtype: torch.dtype | None = None, device
     bad = int((~torch.isfinite(tensor)).sum())
     if bad:
         raise ArgumentError(f"{name} has {bad} NaN or infinite entries of {tensor.numel()}: remove or repair them")
-    return tensor.to(dtype=dtype, device=device)
+    return tensor.to(dtype=dtype, device=device, copy=True)
 
 
 def _from_numpy(value: Any, name: str) -> Tensor:
@@ -52,13 +52,11 @@ def _from_numpy(value: Any, name: str) -> Tensor:
         raise ArgumentTypeError(f"{name} must hold numbers, got an array of dtype {array.dtype}")
     if array.dtype.kind in "iub" or array.dtype == np.longdouble:
         array = array.astype(np.float64)
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()
-    return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+    return torch.from_numpy(np.array(array, order="C"))
 
 
 def in_kind_of(reference: Any) -> Callable[[Tensor], Any]:
-    """A function that turns a result tensor into what `reference` is: torch stays torch, anything else becomes numpy."""
+    """A function that turns a result tensor into the kind of `reference`: torch stays torch, all else becomes numpy."""
     if isinstance(reference, Tensor):
         return lambda tensor: tensor.to(reference.device)
     return lambda tensor: tensor.detach().cpu().numpy()
@@ -66,7 +64,7 @@ def in_kind_of(reference: Any) -> Callable[[Tensor], Any]:
 
 def check_nonnegative(value: Any, name: str) -> float:
     """`value` as a finite float >= 0, or an exception that names the argument."""
-    if isinstance(value, bool | str | complex) or not hasattr(value, "__float__"):
+    if isinstance(value, bool | str | complex) or not hasattr(value, "__float__") or np.ndim(value) > 0:
         raise ArgumentTypeError(f"{name} must be a number >= 0, got {value!r}")
     number = float(value)
     if not math.isfinite(number) or number < 0:

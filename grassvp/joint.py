@@ -8,7 +8,6 @@ from torch import Tensor
 
 from grassvp.errors import NonFiniteError
 from grassvp.features import FeatureDerivatives
-from grassvp.projection import project
 from grassvp.separable import SeparableProblem
 
 __all__ = ["JointPoint", "JointProblem"]
@@ -60,16 +59,13 @@ class JointProblem:
     def __init__(self, problem: SeparableProblem) -> None:
         """The joint form of `problem`."""
         self.problem = problem
-        self._targets = problem.weighted_targets
 
     def start(self, parameters: Tensor, *, zero_coefficients: bool) -> Tensor:
         """The vector (theta, C) with C zero, or with the C that least squares gives at theta."""
         problem = self.problem
         if zero_coefficients:
             return torch.cat([parameters, parameters.new_zeros(problem.width * problem.outputs)])
-        Phi = problem.features(parameters, problem.inputs)
-        matrix = Phi if problem.weights is None else problem.weights[:, None] * Phi
-        C = project(matrix, self._targets, problem.regularization, problem.rank_tolerance).coefficients
+        C = problem.project(problem.features(parameters, problem.inputs)).coefficients
         return torch.cat([parameters, C.reshape(-1)])
 
     def linearize(self, parameters: Tensor) -> JointPoint:
@@ -83,7 +79,7 @@ class JointProblem:
         theta, C = parameters[:q], parameters[q:].view(problem.width, problem.outputs)
         derivatives = problem.features.derivatives(theta, problem.inputs)
         fitted = derivatives.values @ C
-        residual = self._targets - (fitted if problem.weights is None else problem.weights[:, None] * fitted)
+        residual = problem.weighted_targets - (fitted if problem.weights is None else problem.weights[:, None] * fitted)
         if problem.regularization > 0:
             residual = torch.cat([residual, -(problem.regularization**0.5) * C])
         if not bool(torch.isfinite(residual).all()):

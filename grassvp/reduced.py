@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
-from manifolds.subspaces import subspace_distance
 from torch import Tensor
 
 from grassvp import jacobians
@@ -13,8 +13,9 @@ from grassvp.arrays import check_choice, in_kind_of
 from grassvp.errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from grassvp.features import FeatureDerivatives, curvature, curvature_product
 from grassvp.joint import JointProblem
-from grassvp.projection import Projection, project
+from grassvp.projection import Projection
 from grassvp.separable import SeparableProblem
+from manifolds.subspaces import subspace_distance
 
 __all__ = ["JACOBIAN_KINDS", "Linearization", "ReducedProblem"]
 
@@ -78,7 +79,7 @@ class Linearization:
         return jacobians.envelope_gradient(self.derivatives, self.projection, self.problem.weights)
 
     def jacobian(self, kind: str = JACOBIAN_KINDS[0]) -> Tensor:
-        """d residual.flatten() / d theta, ((m + n) k, q): exact ("golub-pereyra") or Kaufman's approximation ("kaufman")."""
+        """Derivative of residual.flatten(), ((m + n) k, q): exact ("golub-pereyra") or Kaufman's approximation."""
         exact = check_choice(kind, "kind", JACOBIAN_KINDS) == JACOBIAN_KINDS[0]
         return jacobians.dense_jacobian(self.derivatives, self.projection, self.problem.weights, exact)
 
@@ -133,7 +134,6 @@ class ReducedProblem:
         if not isinstance(problem, SeparableProblem):
             raise ArgumentTypeError(f"problem must be a SeparableProblem, got {type(problem).__name__}")
         self.problem = problem
-        self._targets = problem.weighted_targets
 
     @property
     def initial_parameters(self) -> Tensor:
@@ -147,12 +147,10 @@ class ReducedProblem:
             NonFiniteError: the features at theta are not finite.
             ArgumentError: `parameters` has the wrong shape.
         """
-        theta = self.vector(parameters, "parameters")
+        theta = self.vector(parameters, "parameters").clone()
         problem = self.problem
         derivatives = problem.features.derivatives(theta, problem.inputs)
-        matrix = jacobians.weighted(derivatives.values, problem.weights)
-        projection = project(matrix, self._targets, problem.regularization, problem.rank_tolerance)
-        return Linearization(theta, problem, derivatives, projection)
+        return Linearization(theta, problem, derivatives, problem.project(derivatives.values))
 
     def value(self, parameters: Any) -> float:
         """psi(theta); infinite where the features are not finite."""
@@ -186,6 +184,8 @@ class ReducedProblem:
     def vector(self, value: Any, name: str) -> Tensor:
         """`value` as a (q,) tensor in the working type, or an exception that names it `name`."""
         like = self.problem.features.initial
+        if value.is_complex() if isinstance(value, Tensor) else np.iscomplexobj(value):
+            raise ArgumentTypeError(f"{name} must be real, got complex numbers")
         try:
             vector = torch.as_tensor(value, dtype=like.dtype, device=like.device).detach()
         except (TypeError, ValueError, RuntimeError) as error:

@@ -1,12 +1,14 @@
 """The separable least-squares problem: features, data, row weights and regularisation, checked once."""
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
 from grassvp.arrays import check_nonnegative, to_tensor
 from grassvp.errors import ArgumentError, ArgumentTypeError, GrassvpError
 from grassvp.features import FeatureMap, as_feature_map
-from grassvp.projection import default_rank_tolerance
+from grassvp.projection import Projection, default_rank_tolerance, project
 
 __all__ = ["SeparableProblem"]
 
@@ -33,6 +35,7 @@ class SeparableProblem:
         weights: object = None,
         regularization: float = 0.0,
         rank_tolerance: float | None = None,
+        column_scaling: bool = False,
     ) -> None:
         """Check the data and evaluate the features once.
 
@@ -45,6 +48,7 @@ class SeparableProblem:
             regularization: lam >= 0 in the units of the weighted features squared.
             rank_tolerance: singular values of W Phi at or below this times the largest count as zero. By default 1e-10
                 at lam = 0 and rounding level at lam > 0. Smaller values let the coefficients grow like its inverse.
+            column_scaling: judge the rank after scaling the columns of W Phi to one size; see `projection.project`.
 
         Raises:
             ArgumentError, ArgumentTypeError: naming the argument that cannot be used.
@@ -66,18 +70,21 @@ class SeparableProblem:
             tolerance if rank_tolerance is None else check_nonnegative(rank_tolerance, "rank_tolerance")
         )
         self.width = width
+        if not isinstance(column_scaling, bool):
+            raise ArgumentTypeError(f"column_scaling must be True or False, got {column_scaling!r}")
+        self.column_scaling = column_scaling
 
     @property
     def rows(self) -> int:
-        """m."""
+        """Number of rows m."""
         return self.targets.shape[0]
 
     @property
     def outputs(self) -> int:
-        """k."""
+        """Number of outputs k."""
         return self.targets.shape[1]
 
-    @property
+    @cached_property
     def weighted_targets(self) -> Tensor:
         """W Y, (m, k)."""
         return self.targets if self.weights is None else self.weights[:, None] * self.targets
@@ -86,6 +93,17 @@ class SeparableProblem:
     def initial_parameters(self) -> Tensor:
         """(q,) parameters that the features came with."""
         return self.features.initial.clone()
+
+    def project(self, values: Tensor) -> Projection:
+        """The linear solve for given feature values Phi (m, n), which are weighted here."""
+        matrix = values if self.weights is None else self.weights[:, None] * values
+        return project(
+            matrix,
+            self.weighted_targets,
+            self.regularization,
+            self.rank_tolerance,
+            column_scaling=self.column_scaling,
+        )
 
     def predict(self, parameters: Tensor, coefficients: Tensor, inputs: object) -> Tensor:
         """Phi(theta; inputs) C, (rows,) or (rows, k) as the targets were; the features without any operator."""
@@ -96,7 +114,7 @@ class SeparableProblem:
         return values[:, 0] if self._squeeze else values
 
     def _check_features(self) -> int:
-        """Width of Phi; raises unless the features are a matrix with the rows of the targets, each from its own input."""
+        """Width n of Phi; raises unless the features are a matrix with as many rows as the targets."""
         theta = self.features.initial
         try:
             Phi = self.features(theta, self.inputs)
@@ -108,7 +126,8 @@ class SeparableProblem:
             raise ArgumentTypeError(f"features must return a torch tensor, got {type(Phi).__name__}")
         if Phi.ndim != 2 or Phi.shape[0] != self.rows or Phi.shape[1] == 0:
             raise ArgumentError(
-                f"features must return shape ({self.rows}, n) for the {self.rows} rows of targets, got {tuple(Phi.shape)}"
+                f"features must return shape ({self.rows}, n), a row for each row of targets; got {tuple(Phi.shape)} "
+                f"for inputs of shape {tuple(self.inputs.shape)}"
             )
         if Phi.dtype != self.targets.dtype or Phi.device != self.targets.device:
             raise ArgumentTypeError(

@@ -22,12 +22,13 @@ from grassvp.solvers import (
     Method,
     NonFinite,
     Outcome,
+    Run,
     Solution,
     StoppingRule,
     columns,
     minimize,
 )
-from grassvp.starts import best_draw, random_feature_draws
+from grassvp.starts import best_draws, random_feature_draws
 
 __all__ = ["solve"]
 
@@ -38,6 +39,7 @@ def solve(
     *,
     initial_parameters: Any = None,
     seed: int | np.random.Generator | None = None,
+    starts: int = 4,
     max_iterations: int = 500,
     max_time: float | None = None,
     tolerance: float = 1e-14,
@@ -48,10 +50,12 @@ def solve(
     Args:
         problem: the separable problem.
         solver: a method such as `LevenbergMarquardt()` (the default), `GaussNewton()` or `FirstOrder("lbfgs")`.
-        initial_parameters: (q,) theta to start exactly from. None: features that can be sampled start from the best of
-            several random draws, so that the result is never worse than random features; others from their own parameters.
+        initial_parameters: (q,) theta to start exactly from. None: features that can be sampled start from the best
+            of several random draws, so that the result is never worse than random features of the same width; others
+            start from their own parameters.
         seed: seed or numpy Generator of those draws; None for fresh entropy. Torch's and numpy's global generators are
             neither read nor set.
+        starts: how many of those draws, one for each scale of the slopes, are tried by successive halving.
         max_iterations: accepted steps at most; 0 solves the linear part only.
         max_time: seconds at most, checked after each step.
         tolerance: CONVERGED where the gradient norm is at most this times ||W Y||_F^2.
@@ -68,12 +72,14 @@ def solve(
     method = LevenbergMarquardt() if solver is None else solver
     if not hasattr(method, "iterate") or isinstance(method, type):
         raise ArgumentTypeError(f"solver must be a method such as LevenbergMarquardt(), got {solver!r}")
+    check_count(starts, "starts")
     rule = _stopping_rule(problem, max_iterations, max_time, tolerance)
     begin = time.perf_counter()
     reduced = ReducedProblem(problem)
-    start = _start(reduced, initial_parameters, seed)
-    outcome = minimize(reduced, method, start, rule, tuple(callbacks))
-    return _solution(problem, method, start, outcome, time.perf_counter() - begin)
+    field = _starts(reduced, initial_parameters, seed, 1 if max_iterations == 0 else starts)
+    runs = [Run(reduced, method, start, rule) for start in field]
+    outcome = minimize(runs, tuple(callbacks))
+    return _solution(problem, method, field[0], outcome, time.perf_counter() - begin)
 
 
 def _stopping_rule(
@@ -87,12 +93,13 @@ def _stopping_rule(
     return rule | MaxIterations(check_count(max_iterations, "max_iterations", least=0))
 
 
-def _start(reduced: ReducedProblem, initial_parameters: Any, seed: int | np.random.Generator | None) -> Tensor:
+def _starts(reduced: ReducedProblem, initial_parameters: Any, seed: Any, count: int) -> list[Tensor]:
     if initial_parameters is not None:
-        return reduced.vector(initial_parameters, "initial_parameters").clone()
+        return [reduced.vector(initial_parameters, "initial_parameters")]
     if not reduced.problem.features.can_sample:
-        return reduced.initial_parameters
-    return best_draw(random_feature_draws(reduced, np.random.default_rng(seed))).parameters
+        return [reduced.initial_parameters]
+    draws = random_feature_draws(reduced, np.random.default_rng(seed))
+    return [draw.parameters for draw in best_draws(draws, count)]
 
 
 def _solution(problem: SeparableProblem, method: Method, start: Tensor, outcome: Outcome, elapsed: float) -> Solution:

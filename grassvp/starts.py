@@ -8,7 +8,7 @@ from torch import Tensor
 
 from grassvp.reduced import ReducedProblem
 
-__all__ = ["SCALES", "Draw", "best_draw", "random_feature_draws"]
+__all__ = ["SCALES", "Draw", "best_draws", "random_feature_draws"]
 
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """First-layer slopes per half-range of the inputs that are tried."""
@@ -35,6 +35,14 @@ def random_feature_draws(
     return [Draw(parameters, scale, reduced.value(parameters)) for parameters, scale in samples]
 
 
-def best_draw(draws: Sequence[Draw]) -> Draw:
-    """The draw of lowest value; the first of them if none is finite."""
-    return min(draws, key=lambda draw: draw.value)
+def best_draws(draws: Sequence[Draw], count: int) -> list[Draw]:
+    """The best draw of each scale, the `count` best of those, best first.
+
+    Small slopes give the lowest value and the worst conditioning, and the solve may get stuck there; different scales
+    make the starts differ in kind. The first one is the best of all draws.
+    """
+    ranked = sorted(draws, key=lambda draw: draw.value)
+    of_scale: dict[float, Draw] = {}
+    for draw in ranked:
+        of_scale.setdefault(draw.scale, draw)
+    return list(of_scale.values())[:count]

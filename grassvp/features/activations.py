@@ -45,7 +45,7 @@ def _sin(z: Tensor, order: int) -> list[Tensor]:
 
 
 def _softplus(z: Tensor, order: int) -> list[Tensor]:
-    value = torch.nn.functional.softplus(z, threshold=1e3)
+    value = torch.logaddexp(z, torch.zeros_like(z))
     if order == 0:
         return [value]
     p = torch.sigmoid(z)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -31,14 +32,18 @@ class MLP(nn.Module):
         self.bias_feature = bias_feature
         # skip_init leaves the weights unset: the default initialisation would draw from torch's global generator.
         self.layers = nn.ModuleList(
-            nn.utils.skip_init(nn.Linear, inside, outside, dtype=torch.float64)
-            for inside, outside in zip(widths[:-1], widths[1:], strict=True)
+            nn.utils.skip_init(nn.Linear, inside, outside, dtype=torch.float64) for inside, outside in pairwise(widths)
         )
 
     @property
     def in_features(self) -> int:
         """Number of input coordinates d."""
-        return self.layers[0].in_features  # pyright: ignore[reportReturnType]
+        return self.shapes[0][1]
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Shape (outside, inside) of each layer's weight."""
+        return [(weight.shape[0], weight.shape[1]) for weight in self.parameters() if weight.ndim == 2]
 
     def forward(self, x: Tensor) -> Tensor:
         """Phi (m, n) at x (m, d)."""
@@ -73,7 +78,7 @@ def mlp(
     """
     check_count(in_features, "in_features")
     check_choice(activation, "activation", tuple(ACTIVATIONS))
-    if isinstance(widths, int) or not len(widths):
+    if not isinstance(widths, Sequence) or isinstance(widths, str) or not widths:
         raise ArgumentError(f"widths must be a non-empty sequence such as (64,), got {widths!r}")
     for width in widths:
         check_count(width, "widths")
@@ -94,8 +99,7 @@ def sample_weights(module: MLP, rng: np.random.Generator, inputs: Tensor, scale:
     half = (high - low) / 2
     half = np.where(half > 0, half, 1.0)
     pieces: list[np.ndarray] = []
-    for depth, layer in enumerate(module.layers):
-        rows, columns = layer.weight.shape  # pyright: ignore[reportGeneralTypeIssues]
+    for depth, (rows, columns) in enumerate(module.shapes):
         if depth == 0:
             weight = rng.standard_normal((rows, columns)) * (scale / half)
             bias = -np.sum(weight * rng.uniform(low, high, (rows, columns)), axis=1)

@@ -1,7 +1,8 @@
 """One hidden layer, and second-order operators of it: the whole derivative in closed form.
 
-With z_a = w_a . x + b_a and an operator L = c + sum_i c_i d_i + sum_ij c_ij d_i d_j whose coefficients may vary from row
-to row, L sigma(z_a) = c sigma + s1_a sigma' + s2_a sigma'', where s1_a = sum_i c_i w_ai and s2_a = sum_ij c_ij w_ai w_aj.
+With z_a = w_a . x + b_a and an operator L = c + sum_i c_i d_i + sum_ij c_ij d_i d_j whose coefficients may vary from
+row to row, L sigma(z_a) = c sigma + s1_a sigma' + s2_a sigma'' for
+s1_a = sum_i c_i w_ai and s2_a = sum_ij c_ij w_ai w_aj.
 Parameter j moves the column of its own neuron only, so DPhi is a matrix of m x q slopes and not a tensor:
   d/db_a    = c sigma' + s1_a sigma'' + s2_a sigma''' =: beta_a
   d/dw_ai   = x_i beta_a + c_i sigma' + (d s2_a / d w_ai) sigma''.
@@ -95,7 +96,7 @@ class _Derivatives(ColumnSparseDerivatives):
     """Values at once; slopes on first use, from the pre-activations kept."""
 
     def __init__(self, features: OneHiddenLayer, parameters: Tensor, inputs: Tensor) -> None:
-        width, d = features.module.layers[0].weight.shape  # pyright: ignore[reportGeneralTypeIssues]
+        width, d = features.module.shapes[0]
         self._operator, self._inputs = features.operator, inputs
         self._activation = features.module.activation
         self._weights, bias = parameters[: width * d].view(width, d), parameters[width * d :]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from grassvp.arrays import check_count, to_tensor
-from grassvp.errors import ArgumentError
+from grassvp.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["DifferentialOperator", "differential_operator"]
 
@@ -45,15 +45,17 @@ class DifferentialOperator:
 
     def cast(self, dtype: torch.dtype, device: torch.device) -> "DifferentialOperator":
         """The same operator in another floating type or on another device."""
-        moved = [tensor.to(dtype=dtype, device=device) for tensor in (self.value, self.first, self.second)]
-        return DifferentialOperator(*moved, self.pairs, self.order)
+        value, first, second = (
+            tensor.to(dtype=dtype, device=device) for tensor in (self.value, self.first, self.second)
+        )
+        return DifferentialOperator(value, first, second, self.pairs, self.order)
 
     def coefficients(self) -> Tensor:
         """All coefficients side by side, (rows, 1 + d + pairs)."""
         return torch.cat([self.value[:, None], self.first, self.second], dim=1)
 
     def apply(self, coefficients: Tensor, derivatives: Mapping[tuple[int, ...], Tensor]) -> Tensor:
-        """sum_alpha c_alpha D^alpha Phi, (m, n), from `coefficients` (m, 1 + d + pairs) laid out as `coefficients()`."""
+        """sum_alpha c_alpha D^alpha Phi, (m, n), from coefficients (m, 1 + d + pairs) as `coefficients()` has them."""
         d = self.first.shape[1]
         result = coefficients[:, :1] * derivatives[()]
         if self.order >= 1:
@@ -65,7 +67,7 @@ class DifferentialOperator:
 
 
 def differential_operator(rows: int, in_features: int, terms: Mapping[tuple[int, ...], Any]) -> DifferentialOperator:
-    """An operator of order up to two from its terms, for example the heat operator d_0 - 1/4 d_1 d_1.
+    """An operator of order up to two from its terms, such as the heat operator d_0 - 1/4 d_1 d_1.
 
     Args:
         rows: number of collocation rows m.
@@ -82,6 +84,8 @@ def differential_operator(rows: int, in_features: int, terms: Mapping[tuple[int,
         raise ArgumentError("terms is empty: an operator needs at least one, for example {(): 1.0}")
     columns: dict[tuple[int, ...], Tensor] = {}
     for index, coefficient in terms.items():
+        if not isinstance(index, tuple) or not all(isinstance(i, int) for i in index):
+            raise ArgumentTypeError(f"terms: an index is a tuple of integers such as () or (0, 1), got {index!r}")
         key = tuple(sorted(index))
         if len(key) > 2 or any(not 0 <= i < in_features for i in key):
             raise ArgumentError(f"terms: {index} is not an index of order <= 2 in {in_features} coordinates")

@@ -54,7 +54,7 @@ class FeatureMap(ABC):
 
     @property
     def model(self) -> "FeatureMap":
-        """The features of the function that is fitted; differs from self where the rows are an operator applied to it."""
+        """The features of the fitted function; differs from self where the rows are an operator applied to it."""
         return self
 
     @abstractmethod

@@ -24,8 +24,8 @@ __all__ = ["Projection", "default_rank_tolerance", "project"]
 class Projection:
     """Solution of min_C ||A C - Y||^2 + lam ||C||^2 with the factors that derivatives need.
 
-    The augmented matrix A_lam = [A; sqrt(lam) I] (A alone at lam = 0) has the orthonormal basis Q = [basis; tail] and the
-    pseudo-inverse A_lam^+ = pseudo_factor^T Q^T. p is n, or the rank at lam = 0.
+    The augmented matrix A_lam = [A; sqrt(lam) I] (A alone at lam = 0) has the orthonormal basis Q = [basis; tail] and
+    the pseudo-inverse A_lam^+ = pseudo_factor^T Q^T. p is n, or the rank at lam = 0.
 
     Attributes:
         basis: (m, p) upper block of Q.
@@ -36,6 +36,7 @@ class Projection:
         residual_tail: (n, k) -sqrt(lam) C, None at lam = 0.
         rank: numerical rank of A.
         regularization: lam.
+        triangle: R_A, whose singular values are those of A.
     """
 
     basis: Tensor
@@ -86,15 +87,20 @@ class Projection:
 def default_rank_tolerance(m: int, n: int, regularization: float, dtype: torch.dtype) -> float:
     """Relative level below which a singular value counts as zero.
 
-    At lam = 0 it is 1e-10: below that the coefficients grow until the value they give cannot be reproduced from them
-    (float32: max(m, n) eps). At lam > 0 the ridge bounds the coefficients and only rounding noise is cut, max(m, n) eps.
+    At lam = 0 it is 1e-10 (float32: max(m, n) eps): below that the coefficients grow until the value they give cannot
+    be reproduced from them. At lam > 0 the ridge bounds the coefficients and only rounding noise is cut, max(m, n) eps.
     """
     noise = max(m, n) * torch.finfo(dtype).eps
     return max(1e-10, noise) if regularization == 0.0 else noise
 
 
 def project(
-    matrix: Tensor, targets: Tensor, regularization: float = 0.0, rank_tolerance: float | None = None
+    matrix: Tensor,
+    targets: Tensor,
+    regularization: float = 0.0,
+    rank_tolerance: float | None = None,
+    *,
+    column_scaling: bool = False,
 ) -> Projection:
     """Solve min_C ||A C - Y||^2 + lam ||C||^2 by orthogonal factorisation.
 
@@ -103,6 +109,8 @@ def project(
         targets: Y, (m, k).
         regularization: lam >= 0.
         rank_tolerance: singular values at or below this times the largest count as zero; see `default_rank_tolerance`.
+        column_scaling: judge the rank of A D^-1, D the norms of the columns of A, so that a feature that is small but
+            independent counts; where the minimiser is not unique, ||D C|| is least instead of ||C||.
 
     Raises:
         NonFiniteError: A has NaN or infinite entries.
@@ -114,32 +122,39 @@ def project(
     triangle = R.double()
     if not bool(torch.isfinite(triangle).all()):
         raise NonFiniteError(f"the {m} x {n} feature matrix has NaN or infinite entries, or its norm overflows")
-    inner, tail, factor, rank = _small_factors(triangle, regularization, rank_tolerance)
+    scale = _column_norms(triangle) if column_scaling else None
+    inner, tail, factor, rank = _small_factors(triangle, regularization, rank_tolerance, scale)
     basis = Q if inner is None else Q @ inner.to(Q.dtype)
     return _solve(basis, tail, factor, rank, targets, regularization, triangle)
 
 
-def _small_factors(R: Tensor, lam: float, tolerance: float) -> tuple[Tensor | None, Tensor | None, Tensor, int]:
-    """Factors of [R; sqrt(lam) I]: (upper block K of its basis or None for I, lower block, L = pseudo-inverse factor, rank)."""
+def _column_norms(R: Tensor) -> Tensor:
+    """Column norms as powers of two, so that scaling by them is exact; 1 for zero columns."""
+    norms = torch.linalg.vector_norm(R, dim=0)
+    return torch.where(norms > 0, torch.exp2(torch.round(torch.log2(norms))), 1.0)
+
+
+def _small_factors(
+    R: Tensor, lam: float, tolerance: float, scale: Tensor | None
+) -> tuple[Tensor | None, Tensor | None, Tensor, int]:
+    """Factors of [R; sqrt(lam) I]: upper block K of its basis (None for I), lower block, L = R^-T, and the rank."""
     n = R.shape[1]
     identity = torch.eye(n, dtype=R.dtype, device=R.device)
-    inverse = _inverse_if_full_rank(R, tolerance, identity)
-    if inverse is None:
-        return _svd_factors(R, lam, tolerance)
-    if lam == 0.0:
-        return None, None, inverse.T, n
-    K, S = torch.linalg.qr(torch.cat([R, math.sqrt(lam) * identity]))
-    factor = torch.linalg.solve_triangular(S.T, identity, upper=False)
-    return K[:n], K[n:], factor, n
+    if _has_full_rank(R if scale is None else R / scale, tolerance, identity):
+        if lam == 0.0:
+            return None, None, torch.linalg.solve_triangular(R.T, identity, upper=False), n
+        K, S = torch.linalg.qr(torch.cat([R, math.sqrt(lam) * identity]))
+        return K[:n], K[n:], torch.linalg.solve_triangular(S.T, identity, upper=False), n
+    return _svd_factors(R, lam, tolerance) if scale is None else _scaled_svd_factors(R, lam, tolerance, scale)
 
 
-def _inverse_if_full_rank(R: Tensor, tolerance: float, identity: Tensor) -> Tensor | None:
-    """R^-1 where the Frobenius bounds prove sigma_min > tolerance * sigma_max, otherwise None."""
+def _has_full_rank(R: Tensor, tolerance: float, identity: Tensor) -> bool:
+    """Whether the Frobenius bounds prove sigma_min > tolerance * sigma_max; if not, only an SVD can tell."""
     if R.shape[0] < R.shape[1] or bool((torch.diagonal(R) == 0).any()):
-        return None
+        return False
     inverse = torch.linalg.solve_triangular(R, identity, upper=True)
-    certified = 1.0 > tolerance * float(torch.linalg.matrix_norm(R)) * float(torch.linalg.matrix_norm(inverse))
-    return inverse if certified else None  # a NaN product certifies nothing
+    product = float(torch.linalg.matrix_norm(R)) * float(torch.linalg.matrix_norm(inverse))
+    return product * tolerance < 1.0  # a NaN product proves nothing
 
 
 def _svd_factors(R: Tensor, lam: float, tolerance: float) -> tuple[Tensor, Tensor | None, Tensor, int]:
@@ -156,18 +171,32 @@ def _svd_factors(R: Tensor, lam: float, tolerance: float) -> tuple[Tensor, Tenso
     return K, Vh.T * (math.sqrt(lam) / norms), Vh / norms[:, None], rank
 
 
+def _scaled_svd_factors(
+    R: Tensor, lam: float, tolerance: float, scale: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor, int]:
+    """As `_svd_factors`, for the unknown D C: R D^-1 is cut, and the ridge becomes sqrt(lam) D^-1."""
+    U, s, Vh = torch.linalg.svd(R / scale, full_matrices=False)
+    rank = int((s > tolerance * s[0]).sum())
+    if lam == 0.0:
+        return U[:, :rank], None, Vh[:rank] / s[:rank, None] / scale, rank
+    K, S = torch.linalg.qr(torch.cat([s[:rank, None] * Vh[:rank], math.sqrt(lam) * torch.diag(1.0 / scale)]))
+    factor = torch.linalg.solve_triangular(S.T, torch.diag(1.0 / scale), upper=False)
+    return U[:, :rank] @ K[:rank], K[rank:], factor, rank
+
+
 def _solve(
     basis: Tensor, tail: Tensor | None, factor: Tensor, rank: int, targets: Tensor, lam: float, triangle: Tensor
 ) -> Projection:
     lower = None if tail is None else tail.to(basis.dtype)
     inside = basis.T @ targets
     residual = targets - basis @ inside
-    residual_tail = None if lower is None else -(lower @ inside)
     # Projected twice: one pass leaves a part inside the span of eps ||Y||, which the coefficients would amplify.
-    again = basis.T @ residual
-    if lower is not None:
-        again = again + lower.T @ residual_tail
-        residual_tail = residual_tail - lower @ again
+    if lower is None:
+        residual_tail, again = None, basis.T @ residual
+    else:
+        first = -(lower @ inside)
+        again = basis.T @ residual + lower.T @ first
+        residual_tail = first - lower @ again
     residual = residual - basis @ again
     coefficients = factor.T @ (inside + again).double()
     if not bool(torch.isfinite(coefficients).all()):

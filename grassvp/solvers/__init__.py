@@ -2,7 +2,7 @@
 
 from grassvp.solvers.first_order import FirstOrder
 from grassvp.solvers.history import IterationRecord, columns
-from grassvp.solvers.loop import Callback, Outcome, minimize
+from grassvp.solvers.loop import Callback, Outcome, Run, minimize
 from grassvp.solvers.methods import GaussNewton, LevenbergMarquardt
 from grassvp.solvers.protocols import Iterate, Method
 from grassvp.solvers.solution import Solution
@@ -23,6 +23,7 @@ __all__ = [
     "Method",
     "NonFinite",
     "Outcome",
+    "Run",
     "Solution",
     "Status",
     "StoppingRule",

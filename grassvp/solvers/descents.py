@@ -1,8 +1,9 @@
 """Descents: what a method takes the objective to be near the current point, and the steps it proposes there.
 
-The Gauss-Newton model of 1/2 ||r||^2 is 1/2 ||r + J p||^2. One QR of [J r] leaves a triangle R and z = Q^T r with which
-every damping is tried at a cost free of the number of rows: (R^T R + mu D^2) p = -R^T z is the least-squares problem
-[R; sqrt(mu) D] p = [-z; 0], solved by QR and never through the normal equations, which would square its condition number.
+The Gauss-Newton model of 1/2 ||r||^2 is 1/2 ||r + J p||^2. One QR of [J r] leaves a triangle R and z = Q^T r with
+which every damping is tried at a cost free of the number of rows: (R^T R + mu D^2) p = -R^T z is the least-squares
+problem [R; sqrt(mu) D] p = [-z; 0], solved by QR and never through the normal equations, which would square its
+condition number.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Torch's Adam and L-BFGS on the reduced or on the joint problem: the baselines that the reduced methods are held to."""
+"""Torch's Adam and L-BFGS on the reduced or on the joint problem: the baselines of the reduced methods."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -8,7 +8,13 @@ from torch import Tensor
 
 from grassvp.arrays import check_choice, check_nonnegative
 from grassvp.errors import ArgumentError, NonFiniteError
-from grassvp.solvers.protocols import Iterate, LeastSquaresPoint, LeastSquaresProblem, SeparableLeastSquaresProblem, attempt
+from grassvp.solvers.protocols import (
+    Iterate,
+    LeastSquaresPoint,
+    LeastSquaresProblem,
+    SeparableLeastSquaresProblem,
+    attempt,
+)
 from grassvp.solvers.status import Status
 
 __all__ = ["FirstOrder"]
@@ -22,7 +28,7 @@ class FirstOrder:
 
     Attributes:
         optimizer: "adam" or "lbfgs".
-        objective: "reduced" optimises theta, C being eliminated; "joint" optimises (theta, C) as ordinary training does.
+        objective: "reduced" optimises theta, C being eliminated; "joint" optimises (theta, C), as is usual.
         learning_rate: torch's `lr`; None for 1e-3 (Adam) or 1 (L-BFGS).
         coefficients: start of C in the joint problem: "zero", or "projected" for the least-squares C at the start.
 
@@ -44,15 +50,18 @@ class FirstOrder:
 
     def iterate(self, problem: SeparableLeastSquaresProblem, start: Tensor) -> Generator[Iterate, None, Status]:
         """See `Method`."""
-        if self.objective == "reduced":
-            return self._steps(problem, start)
-        joint = problem.joint
-        return self._steps(joint, joint.start(start, zero_coefficients=self.coefficients == "zero"))
-
-    def _steps(self, problem: LeastSquaresProblem, start: Tensor) -> Generator[Iterate, None, Status]:
+        objective: LeastSquaresProblem = problem
+        if self.objective == "joint":
+            objective = problem.joint
+            start = objective.start(start, zero_coefficients=self.coefficients == "zero")
         rate = LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
         variable = start.clone().requires_grad_(True)
-        optimizer = self._build(variable, rate)
+        # Built here and not at the first step: torch takes a second to load its optimisers.
+        return self._steps(objective, variable, self._build(variable, rate), rate)
+
+    def _steps(
+        self, problem: LeastSquaresProblem, variable: Tensor, optimizer: torch.optim.Optimizer, rate: float
+    ) -> Generator[Iterate, None, Status]:
         evaluate = _Evaluator(problem, variable)
         while True:
             before = variable.detach().clone()
@@ -61,7 +70,7 @@ class FirstOrder:
                 if not bool(torch.isfinite(point.gradient).all()):
                     return Status.NON_FINITE
                 yield Iterate(point, evaluate.moved, rate, evaluate.count)
-                optimizer.step(evaluate)
+                optimizer.step(evaluate)  # pyright: ignore[reportArgumentType, reportCallIssue]
             except NonFiniteError:
                 return Status.NON_FINITE
             evaluate.moved = float(torch.linalg.vector_norm(variable.detach() - before))
@@ -71,11 +80,12 @@ class FirstOrder:
     def _build(self, variable: Tensor, rate: float) -> torch.optim.Optimizer:
         if self.optimizer == "adam":
             return torch.optim.Adam([variable], lr=rate)
-        # The loop decides when to stop, so that torch's own tests are switched off.
+        # The loop decides when to stop, so that torch's own tests are off; by default max_eval leaves no line search.
         return torch.optim.LBFGS(
             [variable],
             lr=rate,
             max_iter=1,
+            max_eval=25,
             history_size=50,
             line_search_fn="strong_wolfe",
             tolerance_grad=0.0,

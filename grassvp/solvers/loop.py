@@ -1,5 +1,6 @@
 """The one loop behind every method: take an iterate, record it, tell the callbacks, ask whether to stop."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,52 +14,111 @@ from grassvp.solvers.protocols import Iterate, LeastSquaresPoint, LeastSquaresPr
 from grassvp.solvers.status import Status
 from grassvp.solvers.stopping import StoppingRule
 
-__all__ = ["Callback", "Outcome", "minimize"]
+__all__ = ["Callback", "Outcome", "Run", "minimize"]
 
 Callback = Callable[[IterationRecord], Any]
+
+STUCK = (Status.STALLED, Status.RANK_DEFICIENT, Status.NON_FINITE)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of `minimize`: the iterate of lowest value (None where the start is not finite), and how it came to it."""
+    """How a run ended: its best iterate (None where the start is not finite), why it ended, and every record."""
 
     point: LeastSquaresPoint | None
     status: Status
     records: list[IterationRecord]
-    elapsed: float
 
 
-def minimize(
-    problem: LeastSquaresProblem,
-    method: Method,
-    start: Tensor,
-    rule: StoppingRule,
-    callbacks: Sequence[Callback] = (),
-) -> Outcome:
-    """Run `method` from `start` until it ends, `rule` fires, a callback returns True, or Ctrl-C."""
-    begin, records, best, previous = time.perf_counter(), [], None, None
-    status = None
-    try:
-        steps = method.iterate(problem, start)
-        while status is None:
+class Run:
+    """One method from one start, advanced as far as asked; it can be left and taken up again."""
+
+    def __init__(
+        self,
+        problem: LeastSquaresProblem,
+        method: Method,
+        start: Tensor,
+        rule: StoppingRule,
+        begin: float | None = None,
+    ) -> None:
+        """Prepare the run; its seconds count from `begin`, a `time.perf_counter()`, or from now."""
+        self._steps, self._rule = method.iterate(problem, start), rule
+        self._begin = time.perf_counter() if begin is None else begin
+        self._last: LeastSquaresPoint | None = None
+        self._best: LeastSquaresPoint | None = None
+        self.records: list[IterationRecord] = []
+        self.status: Status | None = None
+
+    @property
+    def value(self) -> float:
+        """Lowest value so far; infinite before the first iterate."""
+        return math.inf if self._best is None else self._best.value
+
+    @property
+    def outcome(self) -> Outcome:
+        """The run as it stands."""
+        point = self._last if self.status is Status.CONVERGED else self._best  # the gradient test holds at the last one
+        return Outcome(point, self.status or Status.INTERRUPTED, self.records)
+
+    def advance(self, iteration: float = math.inf, callbacks: Sequence[Callback] = ()) -> None:
+        """Go on until the run ends, or until its record number `iteration` is there."""
+        while self.status is None and len(self.records) <= iteration:
             try:
-                iterate = next(steps)
+                iterate = next(self._steps)
             except StopIteration as end:
-                status = end.value
+                self.status = end.value
+                return
+            record = _record(iterate, self._last, len(self.records), time.perf_counter() - self._begin)
+            self.records.append(record)
+            self._last = iterate.point
+            if iterate.point.value < self.value:
+                self._best = iterate.point
+            self.status = self._rule.check(record)
+            self.tell(callbacks, record)
+
+    def tell(self, callbacks: Sequence[Callback], record: IterationRecord) -> None:
+        """Show a record to every callback, and stop if one of them returns True."""
+        answers = [callback(record) for callback in callbacks]
+        if any(answer is True for answer in answers) and self.status is None:
+            self.status = Status.STOPPED
+
+
+def minimize(runs: Sequence[Run], callbacks: Sequence[Callback] = (), *, rounds: Sequence[int] = (15, 50)) -> Outcome:
+    """The best of several runs: successive halving picks one, and if that gets stuck the others get their turn.
+
+    After each of `rounds` iterations the better half of the runs, by value, goes on; the last of them runs to its end.
+    If no step helps it any further although it has not converged, the others are taken up again, best first. Callbacks
+    see the records of each run that is taken to its end. Ctrl-C keeps the best iterate so far.
+
+    Source: K. Jamieson, A. Talwalkar, Non-stochastic best arm identification and hyperparameter optimization, 2016.
+    """
+    try:
+        for run in _ranked(_halve(runs, rounds), runs):
+            for record in list(run.records):
+                run.tell(callbacks, record)
+            run.advance(callbacks=callbacks)
+            if run.status not in STUCK:
                 break
-            record = _record(iterate, previous, len(records), time.perf_counter() - begin)
-            records.append(record)
-            previous = iterate.point
-            if best is None or iterate.point.value < best.value:
-                best = iterate.point
-            status = rule.check(record)
-            # A list, so that every callback sees the record even when an earlier one asks to stop.
-            if any([callback(record) is True for callback in callbacks]) and status is None:
-                status = Status.STOPPED
+        return min(runs, key=lambda run: run.value).outcome
     except KeyboardInterrupt:
-        status = Status.INTERRUPTED
-    point = previous if status is Status.CONVERGED else best  # the gradient test holds at the last iterate
-    return Outcome(point, status, records, time.perf_counter() - begin)  # pyright: ignore[reportArgumentType]
+        best = min(runs, key=lambda run: run.value).outcome
+        return Outcome(best.point, Status.INTERRUPTED, best.records)
+
+
+def _halve(runs: Sequence[Run], rounds: Sequence[int]) -> Run:
+    """The run that is best after the last round; half of the field drops out in each."""
+    field = list(runs)
+    for iteration in rounds:
+        if len(field) == 1:
+            break
+        for run in field:
+            run.advance(iteration)
+        field = sorted(field, key=lambda run: run.value)[: (len(field) + 1) // 2]
+    return min(field, key=lambda run: run.value)
+
+
+def _ranked(first: Run, runs: Sequence[Run]) -> list[Run]:
+    return [first, *sorted((run for run in runs if run is not first), key=lambda run: run.value)]
 
 
 def _record(iterate: Iterate, previous: LeastSquaresPoint | None, iteration: int, seconds: float) -> IterationRecord:

@@ -1,4 +1,4 @@
-"""What solvers need of a problem, and what a method gives to the loop. Solvers know problems by these protocols only."""
+"""What solvers need of a problem, and what a method gives to the loop: solvers know problems by this alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class LeastSquaresPoint(Protocol):
-    """A nonlinear least-squares problem at one parameter vector: value = 1/2 ||residual||^2 and what follows from it."""
+    """A nonlinear least-squares problem at one parameter vector: value = 1/2 ||residual||^2 and what follows."""
 
     @property
     def parameters(self) -> Tensor: ...
@@ -98,5 +98,3 @@ def attempt(problem: LeastSquaresProblem, parameters: Tensor) -> LeastSquaresPoi
     except NonFiniteError:
         return None
     return point if point.value < float("inf") else None
-
-

@@ -53,7 +53,7 @@ class GainRatioDamping:
 
 @dataclass(frozen=True)
 class Backtracking:
-    """Armijo backtracking on the undamped step: accepted where the value falls by `sufficient` of the slope's promise."""
+    """Armijo backtracking on the undamped step: the value must fall by `sufficient` of what the slope promises."""
 
     sufficient: float = 1e-4
     factor: float = 0.5

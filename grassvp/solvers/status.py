@@ -14,8 +14,8 @@ class Status(Enum):
     MAX_TIME = "the time limit was reached"
     NON_FINITE = "the features, the value or the gradient are not finite"
     RANK_DEFICIENT = (
-        "no step decreases the value, and the features are rank-deficient at regularization 0, where the value need not "
-        "be differentiable: use regularization > 0 or fewer features"
+        "no step decreases the value, and the features are rank-deficient at regularization 0, where the value need "
+        "not be differentiable: use regularization > 0 or fewer features"
     )
     INTERRUPTED = "the solve was interrupted; the best iterate so far is kept"
     STOPPED = "a callback asked to stop"

@@ -1,0 +1,120 @@
+"""Regression in one variable, sin(2 pi x) + cos(4 pi x) / 2 or a CSV file of yours, by variable projection.
+
+Without --data the targets are the exact function at 1,000 points and the error is measured at other points. With --data
+the last column of the file is the target and the others are inputs; every fifth row is held back for the error.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import grassvp as gv
+from grassvp.errors import ArgumentError
+from grassvp.lab import plots
+from grassvp.lab.records import Record
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the regression experiment."""
+
+    width: int = 16
+    """neurons in the hidden layer"""
+    seed: int = 0
+    """seed of the random-feature draws"""
+    rows: int = 1000
+    """number of training points of the built-in function"""
+    activation: str = "tanh"
+    """tanh, sin, softplus, gelu, erf or relu"""
+    regularization: float = 1e-22
+    """ridge parameter; raise it for noisy data"""
+    max_iterations: int = 1000
+    """Levenberg-Marquardt iterations"""
+    data: str = ""
+    """CSV file with a header line: inputs, then the target in the last column"""
+
+
+def run(config: Config, record: Record) -> None:
+    """Fit, and store the fit on the points held back."""
+    train, test = (built_in(config), built_in(config, held_back=True)) if not config.data else from_csv(config.data)
+    network = gv.features.mlp(train[0].shape[1], (config.width,), activation=config.activation, seed=config.seed)
+    problem = gv.SeparableProblem(network, *train, regularization=config.regularization)
+    with record.progress("regression", config.max_iterations) as show:
+        solution = gv.solve(
+            problem, seed=config.seed, max_iterations=config.max_iterations, tolerance=1e-19, callbacks=[show]
+        )
+    random_features = gv.solve(problem, seed=config.seed, max_iterations=0)
+    record.solution("varpro", solution)
+    record.metrics.update(
+        relative_l2_error=relative_l2(solution, *test),
+        training_relative_l2_error=relative_l2(solution, *train),
+        random_features_relative_l2_error=relative_l2(random_features, *test),
+        iterations=solution.iterations,
+        value=solution.value,
+        rank=solution.rank,
+    )
+    record.counts["varpro_evaluations"] = int(solution.history["evaluations"][-1])
+    record.arrays(
+        "fit",
+        inputs=test[0],
+        targets=test[1],
+        varpro=solution.predict(test[0]),
+        random=random_features.predict(test[0]),
+    )
+    record.status = solution.status
+
+
+def built_in(config: Config, *, held_back: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (rows, 1) and exact targets on [0, 1]; the points held back lie halfway between the others."""
+    if config.rows < 2:
+        raise ArgumentError(f"rows must be >= 2, got {config.rows}")
+    x = np.linspace(0.0, 1.0, config.rows)
+    x = (x[1:] + x[:-1]) / 2 if held_back else x
+    return x[:, None], np.sin(2 * np.pi * x) + 0.5 * np.cos(4 * np.pi * x)
+
+
+def from_csv(path: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Training and held-back (inputs, targets) of a CSV file: every fifth row is held back."""
+    if not Path(path).is_file():
+        raise ArgumentError(f"data: there is no file {path!r}")
+    try:
+        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+    except ValueError as error:
+        raise ArgumentError(
+            f"data: {path} must hold numbers separated by commas under one header line: {error}"
+        ) from error
+    if table.shape[0] < 5 or table.shape[1] < 2:
+        raise ArgumentError(f"data: {path} must have at least 5 rows and 2 columns, got {table.shape}")
+    held_back = np.arange(len(table)) % 5 == 4
+    return tuple((part[:, :-1], part[:, -1]) for part in (table[~held_back], table[held_back]))  # pyright: ignore[reportReturnType]
+
+
+def relative_l2(solution: gv.Solution, inputs: np.ndarray, targets: np.ndarray) -> float:
+    """||prediction - targets|| / ||targets||."""
+    return float(np.linalg.norm(solution.predict(inputs) - targets) / np.linalg.norm(targets))
+
+
+def figures(record: Record) -> None:
+    """Fit, residual and convergence."""
+    fit, history = record.read_arrays("fit"), record.read_table("varpro")
+    order = np.argsort(fit["inputs"][:, 0])
+    x, y = fit["inputs"][order, 0], fit["targets"][order]
+    figure, axes = plots.figure(1, 3, title="Regression by variable projection")
+    if fit["inputs"].shape[1] == 1:
+        plots.curves(axes[0], x, {"target": y, "VarPro": fit["varpro"][order]}, title="fit", ylabel="y")
+    else:
+        axes[0].plot(y, fit["varpro"][order], ".")
+        axes[0].set(xlabel="target", ylabel="prediction", title="fit")
+    residuals = {
+        name: (x, np.abs(fit[key][order] - y)) for name, key in (("VarPro", "varpro"), ("random features", "random"))
+    }
+    plots.convergence(axes[1], residuals, xlabel="x", ylabel="|error|", title="error at points held back")
+    curves = {
+        "value": (history["iteration"] + 1, history["value"]),
+        "distance": (history["iteration"] + 1, history["distance"]),
+    }
+    plots.convergence(
+        axes[2], curves, xlabel="iteration + 1", ylabel="value; distance (rad)", title="convergence", log_x=True
+    )
+    record.figure("fit", figure)
