@@ -71,7 +71,7 @@ MUTATIONS = {
     "e is dropped": (directional(lambda g, e, n: (g, 0 * e, n)), ("hessian_product", "matrix_free")),
     "weights are dropped": (
         (jacobians, "weighted", unweighted),
-        ("gradient", "jacobian", "kaufman", "hessian", "hessian_product", "matrix_free"),
+        ("gradient", "jacobian", "hessian", "hessian_product", "matrix_free"),
     ),
     "the solve forgets the weights": (
         (SeparableProblem, "project", lambda self, Phi: projection.project(Phi, self.targets, self.regularization)),
