@@ -32,12 +32,17 @@ class JointPoint:
     residual: Tensor
     rank = float("nan")
     condition = float("nan")
-    full_rank = True
+    differentiable = True
 
     @cached_property
     def value(self) -> float:
         """1/2 ||W (Y - Phi C)||^2 + lam/2 ||C||^2."""
         return 0.5 * float(torch.sum(self.residual.double() ** 2))
+
+    @property
+    def value_rounding(self) -> float:
+        """Size of the rounding error of the value."""
+        return self.problem.value_rounding(self.value)
 
     @cached_property
     def gradient(self) -> Tensor:

@@ -43,6 +43,11 @@ class Linearization:
         """1/2 ||W (Y - Phi C)||^2 + lam/2 ||C||^2."""
         return self.projection.value
 
+    @property
+    def value_rounding(self) -> float:
+        """Size of the rounding error of the value."""
+        return self.problem.value_rounding(self.value)
+
     @cached_property
     def residual(self) -> Tensor:
         """The augmented residual: W (Y - Phi C) on top of -sqrt(lam) C, (m + n, k); (m, k) at lam = 0."""
@@ -59,9 +64,9 @@ class Linearization:
         return self.projection.rank
 
     @property
-    def full_rank(self) -> bool:
-        """Whether that is the largest rank that the shape allows."""
-        return self.rank == min(self.problem.rows, self.problem.width)
+    def differentiable(self) -> bool:
+        """Whether the value is differentiable here for certain: lam > 0, or features of full rank."""
+        return self.problem.regularization > 0 or self.rank == min(self.problem.rows, self.problem.width)
 
     @property
     def condition(self) -> float:
@@ -184,9 +189,9 @@ class ReducedProblem:
     def vector(self, value: Any, name: str) -> Tensor:
         """`value` as a (q,) tensor in the working type, or an exception that names it `name`."""
         like = self.problem.features.initial
-        if value.is_complex() if isinstance(value, Tensor) else np.iscomplexobj(value):
-            raise ArgumentTypeError(f"{name} must be real, got complex numbers")
         try:
+            if value.is_complex() if isinstance(value, Tensor) else np.iscomplexobj(value):
+                raise TypeError("it is complex")
             vector = torch.as_tensor(value, dtype=like.dtype, device=like.device).detach()
         except (TypeError, ValueError, RuntimeError) as error:
             raise ArgumentTypeError(f"{name} must be an array of {like.numel()} numbers: {error}") from error

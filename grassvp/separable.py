@@ -1,5 +1,6 @@
 """The separable least-squares problem: features, data, row weights and regularisation, checked once."""
 
+import math
 from functools import cached_property
 
 import torch
@@ -93,6 +94,11 @@ class SeparableProblem:
     def initial_parameters(self) -> Tensor:
         """(q,) parameters that the features came with."""
         return self.features.initial.clone()
+
+    def value_rounding(self, value: float) -> float:
+        """Size of the rounding error of a value 1/2 ||r||^2: eps ||r|| ||W Y||, as r carries the errors of W Y."""
+        targets = self.weighted_targets
+        return torch.finfo(targets.dtype).eps * math.sqrt(2.0 * value) * float(torch.linalg.vector_norm(targets))
 
     def project(self, values: Tensor) -> Projection:
         """The linear solve for given feature values Phi (m, n), which are weighted here."""

@@ -58,7 +58,7 @@ def test_exact_duplicates_without_regularization_are_reported_and_finite():
     problem = case.reduced.problem
     plain = SeparableProblem(mlp(1, (3,)), problem.inputs, problem.targets, weights=problem.weights)
     point = ReducedProblem(plain).linearize(case.theta)
-    assert point.rank == 3 and not point.full_rank and point.condition < 1e6
+    assert point.rank == 3 and not point.differentiable and point.condition < 1e6
     for array in (point.gradient, point.jacobian(), point.jacobian("kaufman"), point.hessian(), point.coefficients):
         assert bool(torch.isfinite(array).all())
     assert laws.norm(point.coefficients[0] - point.coefficients[1]) < 1e-12 * laws.norm(point.coefficients)
@@ -127,7 +127,7 @@ def test_linearization_is_frozen_and_repeats_itself():
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first, case.reduced.jacobian(case.theta))
     assert point.distance(point) < 1e-14
-    assert point.rank == 5 and point.full_rank
+    assert point.rank == 5 and point.differentiable
 
 
 def test_distance_between_spans():

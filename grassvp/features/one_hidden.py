@@ -93,28 +93,28 @@ class OneHiddenLayer(FeatureMap):
 
 
 class _Derivatives(ColumnSparseDerivatives):
-    """Values at once; slopes on first use, from the pre-activations kept."""
+    """Values at once; slopes on first use, from the activation's derivatives."""
 
     def __init__(self, features: OneHiddenLayer, parameters: Tensor, inputs: Tensor) -> None:
         width, d = features.module.shapes[0]
         self._operator, self._inputs = features.operator, inputs
-        self._activation = features.module.activation
         self._weights, bias = parameters[: width * d].view(width, d), parameters[width * d :]
-        self._z = torch.addmm(bias, inputs, self._weights.T)
+        z = torch.addmm(bias, inputs, self._weights.T)
+        # One derivative more than the values need: the slopes use it, and it costs less than the activation itself.
+        order = 0 if features.operator is None else features.operator.order
+        self._sigma = activation_derivatives(features.module.activation, z, order + 1)
         hidden, constant = self._hidden()
         self.values = with_bias(hidden, constant) if features.module.bias_feature else hidden
 
     def _hidden(self) -> tuple[Tensor, Tensor | float]:
         operator = self._operator
         if operator is None:
-            return activation_derivatives(self._activation, self._z, 0)[0], 1.0
-        order = operator.order
-        sigma = activation_derivatives(self._activation, self._z, order)
-        hidden = operator.value[:, None] * sigma[0]
-        if order >= 1:
-            hidden = hidden + self._first * sigma[1]
-        if order >= 2:
-            hidden = hidden + self._second * sigma[2]
+            return self._sigma[0], 1.0
+        hidden = operator.value[:, None] * self._sigma[0]
+        if operator.order >= 1:
+            hidden = hidden + self._first * self._sigma[1]
+        if operator.order >= 2:
+            hidden = hidden + self._second * self._sigma[2]
         return hidden, operator.value
 
     @cached_property
@@ -130,17 +130,17 @@ class _Derivatives(ColumnSparseDerivatives):
     def columns(self) -> Tensor:
         """Column of Phi that each parameter moves, (q,)."""
         width, d = self._weights.shape
-        neuron = torch.arange(width, device=self._z.device)
+        neuron = torch.arange(width, device=self._inputs.device)
         return torch.cat([neuron.repeat_interleave(d), neuron])
 
     @cached_property
     def slopes(self) -> Tensor:
         """Derivative of that column by that parameter, (m, q)."""
-        rows, (width, d) = self._z.shape[0], self._weights.shape
-        slopes = self._z.new_empty(rows, width * (d + 1))
+        rows, (width, d) = self._inputs.shape[0], self._weights.shape
+        slopes = self._inputs.new_empty(rows, width * (d + 1))
         weight_slopes, bias_slopes = slopes[:, : width * d].view(rows, width, d), slopes[:, width * d :]
         if self._operator is None:
-            bias_slopes.copy_(activation_derivatives(self._activation, self._z, 1)[1])
+            bias_slopes.copy_(self._sigma[1])
             torch.mul(bias_slopes[:, :, None], self._inputs[:, None, :], out=weight_slopes)
             return slopes
         self._operator_slopes(weight_slopes, bias_slopes)
@@ -148,7 +148,7 @@ class _Derivatives(ColumnSparseDerivatives):
 
     def _operator_slopes(self, weight_slopes: Tensor, bias_slopes: Tensor) -> None:
         operator: DifferentialOperator = self._operator  # pyright: ignore[reportAssignmentType]
-        sigma = activation_derivatives(self._activation, self._z, operator.order + 1)
+        sigma = self._sigma
         torch.mul(operator.value[:, None], sigma[1], out=bias_slopes)
         if operator.order >= 1:
             bias_slopes.addcmul_(self._first, sigma[2])

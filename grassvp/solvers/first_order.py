@@ -53,7 +53,10 @@ class FirstOrder:
         objective: LeastSquaresProblem = problem
         if self.objective == "joint":
             objective = problem.joint
-            start = objective.start(start, zero_coefficients=self.coefficients == "zero")
+            try:
+                start = objective.start(start, zero_coefficients=self.coefficients == "zero")
+            except NonFiniteError:
+                return _not_finite()
         rate = LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
         variable = start.clone().requires_grad_(True)
         # Built here and not at the first step: torch takes a second to load its optimisers.
@@ -91,6 +94,12 @@ class FirstOrder:
             tolerance_grad=0.0,
             tolerance_change=0.0,
         )
+
+
+def _not_finite() -> Generator[Iterate, None, Status]:
+    """No iterate at all."""
+    yield from ()
+    return Status.NON_FINITE
 
 
 class _Evaluator:

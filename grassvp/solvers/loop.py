@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +43,7 @@ class Run:
         begin: float | None = None,
     ) -> None:
         """Prepare the run; its seconds count from `begin`, a `time.perf_counter()`, or from now."""
-        self._steps, self._rule = method.iterate(problem, start), rule
+        self._problem, self._steps, self._rule = problem, method.iterate(problem, start), rule
         self._begin = time.perf_counter() if begin is None else begin
         self._last: LeastSquaresPoint | None = None
         self._best: LeastSquaresPoint | None = None
@@ -71,16 +72,22 @@ class Run:
             record = _record(iterate, self._last, len(self.records), time.perf_counter() - self._begin)
             self.records.append(record)
             self._last = iterate.point
-            if iterate.point.value < self.value:
+            # Of two points that rounding cannot tell apart the later one counts: methods go on to lower the gradient.
+            if self._best is None or iterate.point.value <= self._best.value + self._best.value_rounding:
                 self._best = iterate.point
             self.status = self._rule.check(record)
-            self.tell(callbacks, record)
+            if _wants_stop(callbacks, record) and self.status is None:
+                self.status = Status.STOPPED
 
-    def tell(self, callbacks: Sequence[Callback], record: IterationRecord) -> None:
-        """Show a record to every callback, and stop if one of them returns True."""
-        answers = [callback(record) for callback in callbacks]
-        if any(answer is True for answer in answers) and self.status is None:
-            self.status = Status.STOPPED
+    def replay(self, callbacks: Sequence[Callback]) -> None:
+        """Show the records so far to callbacks that did not see them; where one of them stops, go back to there."""
+        for count, record in enumerate(list(self.records), start=1):
+            at_the_end = self.status is not None and count == len(self.records)
+            if _wants_stop(callbacks, record) and not at_the_end:
+                self.status, self.records = Status.STOPPED, self.records[:count]
+                best = min(self.records, key=lambda record: record.value)
+                self._best = self._problem.linearize(best.parameters)
+                return
 
 
 def minimize(runs: Sequence[Run], callbacks: Sequence[Callback] = (), *, rounds: Sequence[int] = (15, 50)) -> Outcome:
@@ -93,13 +100,14 @@ def minimize(runs: Sequence[Run], callbacks: Sequence[Callback] = (), *, rounds:
     Source: K. Jamieson, A. Talwalkar, Non-stochastic best arm identification and hyperparameter optimization, 2016.
     """
     try:
+        finished: list[Run] = []
         for run in _ranked(_halve(runs, rounds), runs):
-            for record in list(run.records):
-                run.tell(callbacks, record)
+            run.replay(callbacks)
             run.advance(callbacks=callbacks)
+            finished.append(run)
             if run.status not in STUCK:
                 break
-        return min(runs, key=lambda run: run.value).outcome
+        return min(finished, key=lambda run: run.value).outcome
     except KeyboardInterrupt:
         best = min(runs, key=lambda run: run.value).outcome
         return Outcome(best.point, Status.INTERRUPTED, best.records)
@@ -115,6 +123,15 @@ def _halve(runs: Sequence[Run], rounds: Sequence[int]) -> Run:
             run.advance(iteration)
         field = sorted(field, key=lambda run: run.value)[: (len(field) + 1) // 2]
     return min(field, key=lambda run: run.value)
+
+
+def _wants_stop(callbacks: Sequence[Callback], record: IterationRecord) -> bool:
+    """Show a record to every callback; whether one of them returned True, a bool of Python, numpy or torch."""
+    answers = [callback(record) for callback in callbacks]
+    return any(
+        answer is True or (getattr(answer, "dtype", None) in (np.dtype(bool), torch.bool) and bool(answer))
+        for answer in answers
+    )
 
 
 def _ranked(first: Run, runs: Sequence[Run]) -> list[Run]:

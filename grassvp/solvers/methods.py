@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from grassvp.arrays import check_choice, check_nonnegative
-from grassvp.solvers.descents import GaussNewtonDescent
+from grassvp.solvers.descents import GaussNewtonDescent, Step
 from grassvp.solvers.protocols import Iterate, LeastSquaresPoint, LeastSquaresProblem, attempt
 from grassvp.solvers.searches import Backtracking, GainRatioDamping
 from grassvp.solvers.status import Status
@@ -75,19 +75,32 @@ def descend(
         accepted = None
         while accepted is None:
             step = search.propose(model, control)
-            if search.exhausted(control) or _is_lost_in_rounding(step.predicted_reduction, step.vector, point):
-                return Status.STALLED if point.full_rank else Status.RANK_DEFICIENT
+            if search.exhausted(control) or _moves_nothing(step.vector, point.parameters):
+                return Status.STALLED if point.differentiable else Status.RANK_DEFICIENT
             trial = attempt(problem, point.parameters + step.vector)
             evaluations += 1
-            reduction = -1.0 if trial is None else point.value - trial.value
             used = control.level
-            success, control = search.judge(step, reduction, control)
+            success, control = search.judge(step, _reduction(point, trial, step), control)
             accepted = trial if success else None
         point = accepted
         yield Iterate(point, float(torch.linalg.vector_norm(step.vector)), used, evaluations)
 
 
-def _is_lost_in_rounding(predicted: float, step: Tensor, point: LeastSquaresPoint) -> bool:
-    """True where neither the value nor any parameter would change at working precision."""
-    eps = torch.finfo(step.dtype).eps
-    return predicted <= eps * point.value or bool((step.abs() <= eps * point.parameters.abs()).all())
+def _reduction(point: LeastSquaresPoint, trial: LeastSquaresPoint | None, step: Step) -> float:
+    """By how much the trial lowers the value; the prediction stands in where the difference of values is rounding.
+
+    Near a minimum with a residual the value cannot tell two points apart long before the gradient is small. There a
+    step counts as predicted if it lowers the gradient norm, and as a failure if it does not.
+    """
+    if trial is None:
+        return -1.0
+    if step.predicted_reduction > point.value_rounding:
+        reduction = point.value - trial.value
+        return reduction if reduction <= 0 or bool(torch.isfinite(trial.gradient).all()) else -1.0
+    lower = torch.linalg.vector_norm(trial.gradient) < torch.linalg.vector_norm(point.gradient)
+    return step.predicted_reduction if bool(lower) else -1.0
+
+
+def _moves_nothing(step: Tensor, parameters: Tensor) -> bool:
+    """True where no parameter would change at working precision."""
+    return bool((step.abs() <= torch.finfo(step.dtype).eps * parameters.abs()).all())

@@ -44,7 +44,7 @@ class GainRatioDamping:
         if ratio > 0:
             shrink = max(1.0 / 3.0, 1.0 - (2.0 * min(ratio, 2.0) - 1.0) ** 3)
             return True, Control(max(control.level * shrink, self.smallest))
-        return False, Control(control.level * control.growth, 2.0 * control.growth)
+        return False, Control(max(control.level, self.smallest) * control.growth, 2.0 * control.growth)
 
     def exhausted(self, control: Control) -> bool:
         """Whether there is nothing left to try."""
