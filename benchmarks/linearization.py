@@ -1,7 +1,7 @@
 """Cost of one linearisation of a one-hidden-layer problem against the sum of its floor.
 
-A linearisation is what a Gauss-Newton step needs: features, factorisation, residual, coefficients and the exact Jacobian,
-m x q with q = (d + 1) n. Its floor is one feature evaluation, one QR of the m x n features and one matrix product of the
+A linearisation is what a Gauss-Newton step needs: features, factorisation, residual, coefficients and the Jacobian,
+m x q with q = (d + 1) n. Its floor is one feature evaluation, one QR of the m x n features and one product of the
 Jacobian's size, m x n times n x q. Both sides are timed in turn, and medians and their ratio are printed.
 
     python benchmarks/linearization.py [--repeats 15] [--json FILE]
@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import grassvp as gv
 import numpy as np
 import torch
+
+import grassvp as gv
 
 SIZES = [(m, n) for m in (1_000, 10_000) for n in (50, 200)]
 

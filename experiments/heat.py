@@ -15,6 +15,7 @@ import grassvp as gv
 from grassvp.errors import ArgumentError
 from grassvp.lab import plots
 from grassvp.lab.records import Record
+from grassvp.solvers import IterationRecord
 
 FINE = 101  # points a side of the grid on which errors are measured
 SNAPSHOTS = 60  # iterates whose error and place on the Grassmannian are looked at afterwards
@@ -48,10 +49,13 @@ def run(config: Config, record: Record) -> None:
     """Solve the problem with variable projection and with the baselines, and store what the figures need."""
     problem = collocate(config)
     with record.progress("heat", config.max_iterations) as show:
-        snapshots: list[np.ndarray] = []
-        keep = [show, lambda iterate: snapshots.append(iterate.parameters.numpy())]
+        paths: list[list[IterationRecord]] = []
         solution = gv.solve(
-            problem, seed=config.seed, max_iterations=config.max_iterations, tolerance=1e-20, callbacks=keep
+            problem,
+            seed=config.seed,
+            max_iterations=config.max_iterations,
+            tolerance=1e-20,
+            callbacks=[show, lambda iterate: follow(paths, iterate)],
         )
     record.solution("varpro", solution)
     record.metrics.update(relative_l2_error=error(solution), iterations=solution.iterations, value=solution.value)
@@ -61,7 +65,8 @@ def run(config: Config, record: Record) -> None:
     record.metrics["random_features_value"] = random_features.value
     record.counts["varpro_evaluations"] = int(solution.history["evaluations"][-1])
     store_field(record, solution)
-    store_trajectory(record, problem, snapshots)
+    path = next(path for path in paths if [step.value for step in path] == list(solution.history["value"]))
+    store_trajectory(record, problem, [step.parameters.numpy() for step in path])
     if config.baseline_seconds > 0 and solution.status is not gv.Status.INTERRUPTED:
         run_baselines(config, record, problem)
     record.status = solution.status
@@ -116,6 +121,13 @@ def store_field(record: Record, solution: gv.Solution) -> None:
     axis, u, truth = on_fine_grid(solution)
     record.arrays("field", axis=axis, solution=u, exact=truth)
     record.metrics["max_error"] = float(np.abs(u - truth).max())
+
+
+def follow(paths: list[list[IterationRecord]], iterate: IterationRecord) -> None:
+    """Keep an iterate with its run: where a run gets stuck, the solve takes up another start from iteration 0."""
+    if iterate.iteration == 0:
+        paths.append([])
+    paths[-1].append(iterate)
 
 
 def store_trajectory(record: Record, problem: gv.SeparableProblem, snapshots: list[np.ndarray]) -> None:
@@ -197,7 +209,7 @@ def _convergence_figure(record: Record) -> None:
     )
     moved = {
         "this step": (history["iteration"] + 1, history["distance"]),
-        "left to the end": (iteration, trajectory["distance_to_end"]),
+        "left to the end": (iteration[:-1], trajectory["distance_to_end"][:-1]),
     }
     plots.convergence(
         axes[2], moved, xlabel="iteration + 1", ylabel="distance (rad)", title="distance of feature spaces", log_x=True

@@ -82,7 +82,8 @@ class JointProblem:
         problem = self.problem
         q = parameters.numel() - problem.width * problem.outputs
         theta, C = parameters[:q], parameters[q:].view(problem.width, problem.outputs)
-        derivatives = problem.features.derivatives(theta, problem.inputs)
+        with torch.no_grad():
+            derivatives = problem.features.derivatives(theta, problem.inputs)
         fitted = derivatives.values @ C
         residual = problem.weighted_targets - (fitted if problem.weights is None else problem.weights[:, None] * fitted)
         if problem.regularization > 0:

@@ -154,7 +154,8 @@ class ReducedProblem:
         """
         theta = self.vector(parameters, "parameters").clone()
         problem = self.problem
-        derivatives = problem.features.derivatives(theta, problem.inputs)
+        with torch.no_grad():
+            derivatives = problem.features.derivatives(theta, problem.inputs)
         return Linearization(theta, problem, derivatives, problem.project(derivatives.values))
 
     def value(self, parameters: Any) -> float:

@@ -116,14 +116,16 @@ class SeparableProblem:
         like = self.targets
         x = to_tensor(inputs, "inputs", dtype=like.dtype, device=like.device)
         model = self.features.model
-        values = model(parameters, model.prepare(x)) @ coefficients
+        with torch.no_grad():
+            values = model(parameters, model.prepare(x)) @ coefficients
         return values[:, 0] if self._squeeze else values
 
     def _check_features(self) -> int:
         """Width n of Phi; raises unless the features are a matrix with as many rows as the targets."""
         theta = self.features.initial
         try:
-            Phi = self.features(theta, self.inputs)
+            with torch.no_grad():
+                Phi = self.features(theta, self.inputs)
         except GrassvpError:
             raise
         except Exception as error:
@@ -139,7 +141,19 @@ class SeparableProblem:
             raise ArgumentTypeError(
                 f"features must return {self.targets.dtype} on {self.targets.device}, got {Phi.dtype} on {Phi.device}"
             )
+        if self.features.row_by_row and self.rows > 1:
+            self._check_independent_rows(Phi)
         return Phi.shape[1]
+
+    def _check_independent_rows(self, Phi: Tensor) -> None:
+        """Raise where the first row of Phi changes when the other inputs are left out."""
+        alone = self.features(self.features.initial, self.inputs[:1])
+        allowed = torch.finfo(Phi.dtype).eps ** 0.5 * (1 + Phi[:1].abs())
+        if alone.shape != Phi[:1].shape or bool(((alone - Phi[:1]).abs() > allowed).any()):
+            raise ArgumentError(
+                "features couples the rows: its first row changes when it is evaluated alone. Per-row derivatives need "
+                "independent rows; give such a model as features.from_function(function, parameters)"
+            )
 
     def __repr__(self) -> str:
         """Shapes and settings at a glance."""

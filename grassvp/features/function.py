@@ -27,7 +27,8 @@ class DenseDerivatives(FeatureDerivatives):
     @cached_property
     def tensor(self) -> Tensor:
         """D_j Phi[i, a] at index (i, a, j)."""
-        return jacfwd(self._function)(self._parameters)  # pyright: ignore[reportReturnType]
+        with torch.no_grad():  # the function may use tensors of the caller that require gradients
+            return jacfwd(self._function)(self._parameters)  # pyright: ignore[reportReturnType]
 
     def pushforward(self, direction: Tensor) -> Tensor:
         """See `FeatureDerivatives`."""

@@ -37,6 +37,7 @@ class ModuleFeatures(FeatureMap):
     initial: Tensor
     buffers: dict[str, Tensor] = field(default_factory=dict)
     operator: DifferentialOperator | None = None
+    row_by_row = True
 
     @staticmethod
     def of(module: nn.Module, operator: DifferentialOperator | None = None) -> "ModuleFeatures":

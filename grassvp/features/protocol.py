@@ -46,11 +46,13 @@ class FeatureMap(ABC):
         cheap_adjoint: True where `contract_adjoint` costs no more than `contract`, so that the full
             Golub-Pereyra Jacobian is as cheap as Kaufman's.
         can_sample: True where `sample` draws random features.
+        row_by_row: True where derivatives are taken row by row, so that row i of Phi must depend on input row i only.
     """
 
     initial: Tensor
     cheap_adjoint: bool = False
     can_sample: bool = False
+    row_by_row: bool = False
 
     @property
     def model(self) -> "FeatureMap":
@@ -78,6 +80,7 @@ class FeatureMap(ABC):
         """Random parameters (q,) with first-layer slopes of `scale` per half-range of the inputs."""
 
 
+@torch.no_grad()
 def curvature_product(
     features: FeatureMap, parameters: Tensor, inputs: Tensor, left: Tensor, right: Tensor, direction: Tensor
 ) -> Tensor:
@@ -86,6 +89,7 @@ def curvature_product(
     return torch.func.jvp(gradient, (parameters,), (direction,))[1]
 
 
+@torch.no_grad()
 def curvature(features: FeatureMap, parameters: Tensor, inputs: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Hessian of theta -> <S C^T, Phi(theta)>, (q, q)."""
     gradient = _contracted_gradient(features, inputs, left, right)

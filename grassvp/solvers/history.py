@@ -1,7 +1,7 @@
 """What a solve leaves behind: one record an iterate, and the columns made of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from torch import Tensor
@@ -24,7 +24,7 @@ class IterationRecord:
         distance: distance moved on the (regularised) Grassmannian by that step, radians; NaN for the joint problem.
         seconds: time since the start.
         evaluations: linear solves, or evaluations of the joint objective, so far.
-        parameters: theta; not a column of the history.
+        parameters: theta as callbacks see it; not a column of the history, and empty in records that are kept.
     """
 
     iteration: int
@@ -38,6 +38,10 @@ class IterationRecord:
     seconds: float
     evaluations: int
     parameters: Tensor
+
+    def without_parameters(self) -> "IterationRecord":
+        """The same record with empty parameters."""
+        return replace(self, parameters=self.parameters[:0])
 
 
 def columns(records: Sequence[IterationRecord]) -> dict[str, np.ndarray]:

@@ -34,17 +34,10 @@ class Outcome:
 class Run:
     """One method from one start, advanced as far as asked; it can be left and taken up again."""
 
-    def __init__(
-        self,
-        problem: LeastSquaresProblem,
-        method: Method,
-        start: Tensor,
-        rule: StoppingRule,
-        begin: float | None = None,
-    ) -> None:
-        """Prepare the run; its seconds count from `begin`, a `time.perf_counter()`, or from now."""
+    def __init__(self, problem: LeastSquaresProblem, method: Method, start: Tensor, rule: StoppingRule) -> None:
+        """Prepare the run; its seconds count from now."""
         self._problem, self._steps, self._rule = problem, method.iterate(problem, start), rule
-        self._begin = time.perf_counter() if begin is None else begin
+        self._begin = time.perf_counter()
         self._last: LeastSquaresPoint | None = None
         self._best: LeastSquaresPoint | None = None
         self.records: list[IterationRecord] = []
@@ -61,8 +54,11 @@ class Run:
         point = self._last if self.status is Status.CONVERGED else self._best  # the gradient test holds at the last one
         return Outcome(point, self.status or Status.INTERRUPTED, self.records)
 
-    def advance(self, iteration: float = math.inf, callbacks: Sequence[Callback] = ()) -> None:
-        """Go on until the run ends, or until its record number `iteration` is there."""
+    def advance(self, iteration: float = math.inf, callbacks: Sequence[Callback] | None = None) -> None:
+        """Go on until the run ends, or until its record number `iteration` is there.
+
+        Without `callbacks` the records keep the parameters, so that they can be replayed.
+        """
         while self.status is None and len(self.records) <= iteration:
             try:
                 iterate = next(self._steps)
@@ -70,13 +66,14 @@ class Run:
                 self.status = end.value
                 return
             record = _record(iterate, self._last, len(self.records), time.perf_counter() - self._begin)
-            self.records.append(record)
+            # Parameters are kept only for a replay: a long run would hold as many copies of theta as it has iterates.
+            self.records.append(record if callbacks is None else record.without_parameters())
             self._last = iterate.point
             # Of two points that rounding cannot tell apart the later one counts: methods go on to lower the gradient.
             if self._best is None or iterate.point.value <= self._best.value + self._best.value_rounding:
                 self._best = iterate.point
             self.status = self._rule.check(record)
-            if _wants_stop(callbacks, record) and self.status is None:
+            if callbacks is not None and _wants_stop(callbacks, record) and self.status is None:
                 self.status = Status.STOPPED
 
     def replay(self, callbacks: Sequence[Callback]) -> None:
@@ -87,7 +84,8 @@ class Run:
                 self.status, self.records = Status.STOPPED, self.records[:count]
                 best = min(self.records, key=lambda record: record.value)
                 self._best = self._problem.linearize(best.parameters)
-                return
+                break
+        self.records = [record.without_parameters() for record in self.records]
 
 
 def minimize(runs: Sequence[Run], callbacks: Sequence[Callback] = (), *, rounds: Sequence[int] = (15, 50)) -> Outcome:
