@@ -47,6 +47,8 @@ class Config:
 
 def run(config: Config, record: Record) -> None:
     """Solve the problem with variable projection and with the baselines, and store what the figures need."""
+    if not config.baseline_seconds >= 0:
+        raise ArgumentError(f"baseline_seconds must be >= 0, got {config.baseline_seconds}")
     problem = collocate(config)
     with record.progress("heat", config.max_iterations) as show:
         paths: list[list[IterationRecord]] = []

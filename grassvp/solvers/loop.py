@@ -76,16 +76,20 @@ class Run:
             if callbacks is not None and _wants_stop(callbacks, record) and self.status is None:
                 self.status = Status.STOPPED
 
-    def replay(self, callbacks: Sequence[Callback]) -> None:
-        """Show the records so far to callbacks that did not see them; where one of them stops, go back to there."""
-        for count, record in enumerate(list(self.records), start=1):
+    def replay(self, callbacks: Sequence[Callback]) -> int | None:
+        """Show the records so far to callbacks that did not see them; at which one they stop the run, if they do."""
+        for count, record in enumerate(self.records, start=1):
             at_the_end = self.status is not None and count == len(self.records)
             if _wants_stop(callbacks, record) and not at_the_end:
-                self.status, self.records = Status.STOPPED, self.records[:count]
-                best = min(self.records, key=lambda record: record.value)
-                self._best = self._problem.linearize(best.parameters)
-                break
+                return count
         self.records = [record.without_parameters() for record in self.records]
+        return None
+
+    def cut(self, count: int) -> None:
+        """Go back to the first `count` records, which must still have their parameters."""
+        self.records = self.records[:count]
+        best = min(self.records, key=lambda record: record.value, default=None)
+        self._best = None if best is None else self._problem.linearize(best.parameters)
 
 
 def minimize(runs: Sequence[Run], callbacks: Sequence[Callback] = (), *, rounds: Sequence[int] = (15, 50)) -> Outcome:
@@ -100,7 +104,9 @@ def minimize(runs: Sequence[Run], callbacks: Sequence[Callback] = (), *, rounds:
     try:
         finished: list[Run] = []
         for run in _ranked(_halve(runs, rounds), runs):
-            run.replay(callbacks)
+            count = run.replay(callbacks)
+            if count is not None:
+                return _stopped(runs, finished, count)
             run.advance(callbacks=callbacks)
             finished.append(run)
             if run.status not in STUCK:
@@ -109,6 +115,15 @@ def minimize(runs: Sequence[Run], callbacks: Sequence[Callback] = (), *, rounds:
     except KeyboardInterrupt:
         best = min(runs, key=lambda run: run.value).outcome
         return Outcome(best.point, Status.INTERRUPTED, best.records)
+
+
+def _stopped(runs: Sequence[Run], finished: Sequence[Run], count: int) -> Outcome:
+    """The best run as if all that are not finished had been stopped at record number `count`."""
+    for run in runs:
+        if run not in finished:
+            run.cut(count)
+    best = min(runs, key=lambda run: run.value).outcome
+    return Outcome(best.point, Status.STOPPED, best.records)
 
 
 def _halve(runs: Sequence[Run], rounds: Sequence[int]) -> Run:

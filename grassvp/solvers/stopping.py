@@ -65,7 +65,7 @@ class MaxIterations(StoppingRule):
 
 @dataclass(frozen=True)
 class MaxTime(StoppingRule):
-    """Wall-clock seconds since the start of the solve, checked after each iteration."""
+    """Wall-clock seconds since the first iteration began, checked after each one."""
 
     seconds: float
 

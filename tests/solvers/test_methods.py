@@ -90,11 +90,11 @@ def test_the_example_of_o_leary_and_rust():
         assert solution.value == pytest.approx(cost, rel=1e-12)
 
 
-def reference_iterates(reduced, theta, count, mu=1e-3):
+def reference_iterates(reduced, theta, count, kind, mu=1e-3):
     """Levenberg-Marquardt written out: More's scaling, Nielsen's damping, the stacked system by lstsq."""
     D, growth, value, path = 0.0, 2.0, reduced.value(theta), [theta]
     while len(path) <= count:
-        J, r = reduced.jacobian(theta), np.asarray(reduced.linearize(theta).residual).ravel()
+        J, r = reduced.jacobian(theta, kind), np.asarray(reduced.linearize(theta).residual).ravel()
         D = np.maximum(D, np.linalg.norm(J, axis=0))
         stacked = np.concatenate([J, np.sqrt(mu) * np.diag(D)])
         p = np.linalg.lstsq(stacked, np.concatenate([-r, np.zeros(len(theta))]), rcond=None)[0]
@@ -110,12 +110,23 @@ def reference_iterates(reduced, theta, count, mu=1e-3):
 
 @pytest.mark.parametrize("options", NOISY.values(), ids=NOISY)
 @pytest.mark.parametrize("start", [(0.2, 4.0), (3.0, 3.2)], ids=str)
-def test_levenberg_marquardt_against_its_definition(options, start):
+@pytest.mark.parametrize("kind", ["golub-pereyra", "kaufman"])
+def test_levenberg_marquardt_against_its_definition(options, start, kind):
     problem = double_exponential(0.05, start=start, **options)
     keep = Recorder()
-    solve(problem, LevenbergMarquardt("golub-pereyra"), max_iterations=6, tolerance=0.0, callbacks=[keep])
-    expected = reference_iterates(ReducedProblem(problem), np.array(start), 6)
+    solve(problem, LevenbergMarquardt(kind), max_iterations=6, tolerance=0.0, callbacks=[keep])
+    expected = reference_iterates(ReducedProblem(problem), np.array(start), 6, kind)
     np.testing.assert_allclose(keep.parameters, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["golub-pereyra", "kaufman"])
+def test_the_first_step_of_gauss_newton(kind):
+    problem = double_exponential(0.05, start=(0.4, 2.5), **NOISY["regularized"])
+    reduced, start = ReducedProblem(problem), np.array([0.4, 2.5])
+    J, r = reduced.jacobian(start, kind), np.asarray(reduced.linearize(start).residual).ravel()
+    solution = solve(problem, GaussNewton(kind), max_iterations=1)
+    np.testing.assert_allclose(solution.parameters, start - np.linalg.lstsq(J, r, rcond=None)[0], rtol=1e-10)
+    assert solution.history["damping"][1] == 1.0
 
 
 @pytest.mark.parametrize("method", [LevenbergMarquardt(), GaussNewton()], ids=type)

@@ -26,6 +26,15 @@ def test_never_worse_than_random_features(seed):
     assert solution.value <= least_squares_value(problem, np.concatenate([slopes, -slopes * knots]))
 
 
+@pytest.mark.parametrize("stop", [0, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_stop_is_not_worse_than_random_features_either(seed, stop):
+    problem = wave(regularization=1e-8)
+    solution = solve(problem, seed=seed, callbacks=[lambda record: record.iteration == stop])
+    assert solution.status is Status.STOPPED
+    assert solution.value <= solve(problem, seed=seed, max_iterations=0).value
+
+
 def test_iteration_zero_is_the_best_of_all_draws():
     problem = wave(regularization=1e-8)
     reduced = ReducedProblem(problem)
@@ -140,15 +149,18 @@ def test_global_state_is_neither_read_nor_set():
             np.geterr(),
         )
 
+    torch.set_num_threads(3)
     before = state()
     first = [solve(wave(), method, seed=0, max_iterations=3) for method in (None, FirstOrder("adam"))]
     assert state() == before
+    torch.set_num_threads(1)
     torch.manual_seed(123)
     try:
-        torch.set_default_dtype(torch.float32)
+        torch.set_default_dtype(torch.float64)
         with torch.no_grad():
             second = [solve(wave(), method, seed=0, max_iterations=3) for method in (None, FirstOrder("adam"))]
     finally:
+        torch.set_default_dtype(before[2])
         torch.set_rng_state(torch.tensor(before[0], dtype=torch.uint8))
     for one, other in zip(first, second, strict=True):
         same(one, other)
