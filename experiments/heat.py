@@ -39,8 +39,10 @@ class Config:
     """weight of the initial and boundary rows against those of the equation"""
     regularization: float = 1e-22
     """ridge parameter; far below the squared features, it keeps the network away from rank drops"""
-    max_iterations: int = 200
+    max_iterations: int = 300
     """Levenberg-Marquardt iterations"""
+    max_seconds: float = 15.0
+    """time limit of the solve"""
     baseline_seconds: float = 3.0
     """seconds given to Adam and to L-BFGS on the joint problem; 0 leaves them out"""
 
@@ -56,6 +58,7 @@ def run(config: Config, record: Record) -> None:
             problem,
             seed=config.seed,
             max_iterations=config.max_iterations,
+            max_time=config.max_seconds,
             tolerance=1e-20,
             callbacks=[show, lambda iterate: follow(paths, iterate)],
         )

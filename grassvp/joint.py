@@ -13,7 +13,7 @@ from grassvp.separable import SeparableProblem
 __all__ = ["JointPoint", "JointProblem"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class JointPoint:
     """The joint objective at one (theta, C). There is no linear solve, so that rank, condition and distance are NaN.
 

@@ -22,7 +22,7 @@ __all__ = ["JACOBIAN_KINDS", "Linearization", "ReducedProblem"]
 JACOBIAN_KINDS = ("golub-pereyra", "kaufman")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Linearization:
     """Everything that is known of the reduced problem at one theta; what costs more is computed on first use.
 

@@ -143,17 +143,33 @@ class SeparableProblem:
             )
         if self.features.row_by_row and self.rows > 1:
             self._check_independent_rows(Phi)
+        self._check_differentiable()
         return Phi.shape[1]
 
     def _check_independent_rows(self, Phi: Tensor) -> None:
         """Raise where the first row of Phi changes when the other inputs are left out."""
-        alone = self.features(self.features.initial, self.inputs[:1])
         allowed = torch.finfo(Phi.dtype).eps ** 0.5 * (1 + Phi[:1].abs())
-        if alone.shape != Phi[:1].shape or bool(((alone - Phi[:1]).abs() > allowed).any()):
+        try:
+            alone = self.features(self.features.initial, self.inputs[:1])
+            coupled = alone.shape != Phi[:1].shape or bool(((alone - Phi[:1]).abs() > allowed).any())
+        except Exception:
+            coupled = True
+        if coupled:
             raise ArgumentError(
-                "features couples the rows: its first row changes when it is evaluated alone. Per-row derivatives need "
-                "independent rows; give such a model as features.from_function(function, parameters)"
+                "features couples the rows: its first row changes, or fails, when it is evaluated alone. Per-row "
+                "derivatives need independent rows; give such a model as features.from_function(function, parameters)"
             )
+
+    def _check_differentiable(self) -> None:
+        """Raise where torch.func cannot differentiate the features, for example because they leave torch."""
+        zero = self.targets.new_zeros
+        try:
+            derivatives = self.features.derivatives(self.features.initial, self.inputs)
+            derivatives.pullback(zero(self.rows, 1), zero(derivatives.values.shape[1], 1))
+        except Exception as error:
+            raise ArgumentError(
+                f"features cannot be differentiated by torch.func; write them with torch operations only: {error}"
+            ) from error
 
     def __repr__(self) -> str:
         """Shapes and settings at a glance."""

@@ -43,6 +43,9 @@ class ModuleFeatures(FeatureMap):
     def of(module: nn.Module, operator: DifferentialOperator | None = None) -> "ModuleFeatures":
         """Features of a copy of `module`."""
         frozen = copy.deepcopy(module).eval().requires_grad_(False)
+        for part in frozen.modules():
+            if getattr(part, "inplace", False):
+                vars(part)["inplace"] = False  # torch.func needs pure functions
         parameters = list(frozen.parameters())
         if not parameters:
             raise ArgumentError("features has no parameters: a module needs at least one to be trained")

@@ -20,7 +20,7 @@ from grassvp.errors import NonFiniteError
 __all__ = ["Projection", "default_rank_tolerance", "project"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Projection:
     """Solution of min_C ||A C - Y||^2 + lam ||C||^2 with the factors that derivatives need.
 

@@ -164,5 +164,5 @@ def _record(iterate: Iterate, previous: LeastSquaresPoint | None, iteration: int
         distance=0.0 if previous is None else point.distance(previous),
         seconds=seconds,
         evaluations=iterate.evaluations,
-        parameters=point.parameters,
+        parameters=point.parameters.clone(),
     )

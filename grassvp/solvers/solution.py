@@ -15,7 +15,7 @@ from grassvp.solvers.status import Status
 __all__ = ["Solution"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solution:
     """Where a solve ended and how it got there.
 
