@@ -41,7 +41,7 @@ class Config:
     """ridge parameter; far below the squared features, it keeps the network away from rank drops"""
     max_iterations: int = 300
     """Levenberg-Marquardt iterations"""
-    max_seconds: float = 15.0
+    max_seconds: float = 12.0
     """time limit of the solve"""
     baseline_seconds: float = 3.0
     """seconds given to Adam and to L-BFGS on the joint problem; 0 leaves them out"""
@@ -63,18 +63,20 @@ def run(config: Config, record: Record) -> None:
             callbacks=[show, lambda iterate: follow(paths, iterate)],
         )
     record.solution("varpro", solution)
+    record.status = solution.status
     record.metrics.update(relative_l2_error=error(solution), iterations=solution.iterations, value=solution.value)
     record.metrics.update(rank=solution.rank, distance_moved=float(solution.history["distance"].sum()))
     random_features = gv.solve(problem, seed=config.seed, max_iterations=0)
     record.metrics["random_features_relative_l2_error"] = error(random_features)
     record.metrics["random_features_value"] = random_features.value
-    record.counts["varpro_evaluations"] = int(solution.history["evaluations"][-1])
+    record.counts["varpro_evaluations"] = int(solution.history["evaluations"].max(initial=0))
     store_field(record, solution)
-    path = next(path for path in paths if [step.value for step in path] == list(solution.history["value"]))
+    path = next((path for path in paths if [step.value for step in path] == list(solution.history["value"])), None)
+    if path is None:  # interrupted while the starts were still being compared
+        return
     store_trajectory(record, problem, [step.parameters.numpy() for step in path])
     if config.baseline_seconds > 0 and solution.status is not gv.Status.INTERRUPTED:
         run_baselines(config, record, problem)
-    record.status = solution.status
 
 
 def collocate(config: Config) -> gv.SeparableProblem:
@@ -170,7 +172,8 @@ def run_baselines(config: Config, record: Record, problem: gv.SeparableProblem) 
 def figures(record: Record) -> None:
     """The solution beside its error, and the convergence beside the baselines."""
     _field_figure(record)
-    _convergence_figure(record)
+    if "trajectory.csv" in record.files:
+        _convergence_figure(record)
 
 
 def _field_figure(record: Record) -> None:

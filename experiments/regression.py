@@ -32,7 +32,7 @@ class Config:
     max_iterations: int = 1000
     """Levenberg-Marquardt iterations"""
     data: str = ""
-    """CSV file with a header line: inputs, then the target in the last column"""
+    """CSV file: inputs, then the target in the last column; a first line of names is skipped"""
 
 
 def run(config: Config, record: Record) -> None:
@@ -54,7 +54,7 @@ def run(config: Config, record: Record) -> None:
         value=solution.value,
         rank=solution.rank,
     )
-    record.counts["varpro_evaluations"] = int(solution.history["evaluations"][-1])
+    record.counts["varpro_evaluations"] = int(solution.history["evaluations"].max(initial=0))
     record.arrays(
         "fit",
         inputs=test[0],
@@ -78,21 +78,34 @@ def from_csv(path: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray
     """Training and held-back (inputs, targets) of a CSV file: every fifth row is held back."""
     if not Path(path).is_file():
         raise ArgumentError(f"data: there is no file {path!r}")
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
     try:
-        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+        table = np.array([[float(entry) for entry in line.split(",")] for line in lines[has_header(lines) :] if line])
     except ValueError as error:
         raise ArgumentError(
-            f"data: {path} must hold numbers separated by commas under one header line: {error}"
+            f"data: {path} must hold rows of numbers separated by commas, after at most one header line: {error}"
         ) from error
-    if table.shape[0] < 5 or table.shape[1] < 2:
+    if table.size and not np.isfinite(table).all():
+        raise ArgumentError(f"data: {path} has NaN or infinite entries")
+    if table.ndim != 2 or table.shape[0] < 5 or table.shape[1] < 2:
         raise ArgumentError(f"data: {path} must have at least 5 rows and 2 columns, got {table.shape}")
     held_back = np.arange(len(table)) % 5 == 4
     return tuple((part[:, :-1], part[:, -1]) for part in (table[~held_back], table[held_back]))  # pyright: ignore[reportReturnType]
 
 
+def has_header(lines: list[str]) -> bool:
+    """Whether the first line holds names and not numbers."""
+    try:
+        [float(entry) for line in lines[:1] for entry in line.split(",")]
+    except ValueError:
+        return True
+    return False
+
+
 def relative_l2(solution: gv.Solution, inputs: np.ndarray, targets: np.ndarray) -> float:
-    """||prediction - targets|| / ||targets||."""
-    return float(np.linalg.norm(solution.predict(inputs) - targets) / np.linalg.norm(targets))
+    """||prediction - targets|| / ||targets||; the absolute error where the targets are zero."""
+    scale = np.linalg.norm(targets) or 1.0
+    return float(np.linalg.norm(solution.predict(inputs) - targets) / scale)
 
 
 def figures(record: Record) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from grassvp.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["check_choice", "check_count", "check_nonnegative", "in_kind_of", "to_tensor"]
+__all__ = ["check_choice", "check_count", "check_nonnegative", "in_kind_of", "safe_norm", "to_tensor"]
 
 FLOATS = (torch.float32, torch.float64)
 
@@ -44,6 +44,8 @@ def to_tensor(value: Any, name: str, *, dtype: torch.dtype | None = None, device
 
 
 def _from_numpy(value: Any, name: str) -> Tensor:
+    if np.ma.is_masked(value):
+        raise ArgumentError(f"{name} has masked entries: leave those rows out, or give finite values and weight 0")
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -52,7 +54,7 @@ def _from_numpy(value: Any, name: str) -> Tensor:
         raise ArgumentTypeError(f"{name} must hold numbers, got an array of dtype {array.dtype}")
     if array.dtype.kind in "iub" or array.dtype == np.longdouble:
         array = array.astype(np.float64)
-    return torch.from_numpy(np.array(array, order="C"))
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 
 def in_kind_of(reference: Any) -> Callable[[Tensor], Any]:
@@ -62,11 +64,23 @@ def in_kind_of(reference: Any) -> Callable[[Tensor], Any]:
     return lambda tensor: tensor.detach().cpu().numpy()
 
 
+def safe_norm(vector: Tensor) -> float:
+    """2-norm in float64 without the overflow or underflow of the squares."""
+    entries = vector.double()
+    largest = float(entries.abs().max())
+    if not 0 < largest < math.inf:
+        return largest
+    return largest * float(torch.linalg.vector_norm(entries / largest))
+
+
 def check_nonnegative(value: Any, name: str) -> float:
     """`value` as a finite float >= 0, or an exception that names the argument."""
     if isinstance(value, bool | str | complex) or not hasattr(value, "__float__") or np.ndim(value) > 0:
         raise ArgumentTypeError(f"{name} must be a number >= 0, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except (OverflowError, ValueError) as error:
+        raise ArgumentError(f"{name} must be finite and >= 0: {error}") from error
     if not math.isfinite(number) or number < 0:
         raise ArgumentError(f"{name} must be finite and >= 0, got {number}")
     return number

@@ -193,7 +193,8 @@ class ReducedProblem:
         try:
             if value.is_complex() if isinstance(value, Tensor) else np.iscomplexobj(value):
                 raise TypeError("it is complex")
-            vector = torch.as_tensor(value, dtype=like.dtype, device=like.device).detach()
+            array = value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value, dtype=float))
+            vector = array.to(dtype=like.dtype, device=like.device)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ArgumentTypeError(f"{name} must be an array of {like.numel()} numbers: {error}") from error
         if vector.shape != like.shape:

@@ -70,6 +70,8 @@ class SeparableProblem:
         self.rank_tolerance = (
             tolerance if rank_tolerance is None else check_nonnegative(rank_tolerance, "rank_tolerance")
         )
+        if self.rank_tolerance >= 1:
+            raise ArgumentError(f"rank_tolerance must be < 1, got {self.rank_tolerance}")
         self.width = width
         if not isinstance(column_scaling, bool):
             raise ArgumentTypeError(f"column_scaling must be True or False, got {column_scaling!r}")
@@ -116,8 +118,12 @@ class SeparableProblem:
         like = self.targets
         x = to_tensor(inputs, "inputs", dtype=like.dtype, device=like.device)
         model = self.features.model
-        with torch.no_grad():
-            values = model(parameters, model.prepare(x)) @ coefficients
+        rows = model.prepare(x)
+        try:
+            with torch.no_grad():
+                values = model(parameters, rows) @ coefficients
+        except RuntimeError as error:
+            raise ArgumentError(f"inputs of shape {tuple(x.shape)} do not fit the features: {error}") from error
         return values[:, 0] if self._squeeze else values
 
     def _check_features(self) -> int:
@@ -142,33 +148,39 @@ class SeparableProblem:
                 f"features must return {self.targets.dtype} on {self.targets.device}, got {Phi.dtype} on {Phi.device}"
             )
         if self.features.row_by_row and self.rows > 1:
-            self._check_independent_rows(Phi)
+            self._check_independent_rows()
         self._check_differentiable()
         return Phi.shape[1]
 
-    def _check_independent_rows(self, Phi: Tensor) -> None:
-        """Raise where the first row of Phi changes when the other inputs are left out."""
-        allowed = torch.finfo(Phi.dtype).eps ** 0.5 * (1 + Phi[:1].abs())
+    def _check_independent_rows(self) -> None:
+        """Raise where the first or the last row of Phi changes when the other inputs are left out."""
+        theta = self.features.initial
+        theta = theta + 0.01 * (1 + theta.abs())  # a coupling may be switched off at the start
         try:
-            alone = self.features(self.features.initial, self.inputs[:1])
-            coupled = alone.shape != Phi[:1].shape or bool(((alone - Phi[:1]).abs() > allowed).any())
+            together = self.features(theta, self.inputs)[[0, -1]]
+            alone = torch.cat([self.features(theta, self.inputs[:1]), self.features(theta, self.inputs[-1:])])
+            allowed = torch.finfo(together.dtype).eps ** 0.5 * (1 + together.abs())
+            coupled = alone.shape != together.shape or bool(((alone - together).abs() > allowed).any())
         except Exception:
             coupled = True
         if coupled:
             raise ArgumentError(
-                "features couples the rows: its first row changes, or fails, when it is evaluated alone. Per-row "
-                "derivatives need independent rows; give such a model as features.from_function(function, parameters)"
+                "features couples the rows, is random or keeps state: a row changes, or fails, when it is evaluated "
+                "alone. Give such a model as features.from_function(function, parameters)"
             )
 
     def _check_differentiable(self) -> None:
         """Raise where torch.func cannot differentiate the features, for example because they leave torch."""
-        zero = self.targets.new_zeros
+        zero, theta, features = self.targets.new_zeros, self.features.initial, self.features
         try:
-            derivatives = self.features.derivatives(self.features.initial, self.inputs)
+            derivatives = features.derivatives(theta, self.inputs)
             derivatives.pullback(zero(self.rows, 1), zero(derivatives.values.shape[1], 1))
+            if features.row_by_row:
+                features.derivatives(theta, self.inputs[:2]).contract(zero(derivatives.values.shape[1], 1))
         except Exception as error:
             raise ArgumentError(
-                f"features cannot be differentiated by torch.func; write them with torch operations only: {error}"
+                "features cannot be differentiated by torch.func: write them with torch operations that change nothing "
+                f"in place and do not branch on values ({error})"
             ) from error
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grassvp.arrays import check_count, check_nonnegative
+from grassvp.arrays import check_count, check_nonnegative, safe_norm
 from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.reduced import ReducedProblem
 from grassvp.separable import SeparableProblem
@@ -61,7 +61,8 @@ def solve(
         max_time: seconds at most, checked after each step.
         tolerance: CONVERGED where the gradient norm is at most this times ||W Y||_F^2; None for 4 eps of the floating
             type (9e-16 in float64).
-        callbacks: each is called with every `IterationRecord`; returning True stops the solve.
+        callbacks: each is called with every `IterationRecord` of the run that is chosen among the starts (from its
+            first iterate, once it is chosen); returning True stops the solve.
 
     Returns:
         A `Solution`; a solve that fails says so in its status.
@@ -91,7 +92,7 @@ def solve(
 def _stopping_rule(
     problem: SeparableProblem, max_iterations: int, max_time: float | None, tolerance: float | None
 ) -> StoppingRule:
-    scale = float(torch.linalg.vector_norm(problem.weighted_targets.double())) ** 2
+    scale = safe_norm(problem.weighted_targets) ** 2
     relative = 4 * torch.finfo(problem.targets.dtype).eps if tolerance is None else tolerance
     rule = NonFinite() | GradientTolerance(check_nonnegative(relative, "tolerance") * scale)
     if max_time is not None:
@@ -122,7 +123,7 @@ def _solution(problem: SeparableProblem, method: Method, start: Tensor, outcome:
         coefficients = problem.targets.new_full((problem.width, problem.outputs), math.nan)
     else:
         parameters, value, rank, coefficients = point.parameters, point.value, point.rank, point.coefficients
-        gradient_norm = float(torch.linalg.vector_norm(point.gradient.double()))
+        gradient_norm = safe_norm(point.gradient)
     return Solution(
         status=outcome.status,
         parameters=parameters,

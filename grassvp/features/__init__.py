@@ -4,7 +4,7 @@ from torch import nn
 
 from grassvp.errors import ArgumentTypeError
 from grassvp.features.function import FunctionFeatures, from_function
-from grassvp.features.mlp import MLP, mlp
+from grassvp.features.mlp import MLP, is_plain_mlp, mlp
 from grassvp.features.module import ModuleFeatures
 from grassvp.features.one_hidden import OneHiddenLayer
 from grassvp.features.operators import DifferentialOperator, differential_operator
@@ -62,6 +62,6 @@ def under_operator(module: nn.Module, operator: DifferentialOperator) -> Feature
 
 def _module_features(module: nn.Module, operator: DifferentialOperator | None) -> FeatureMap:
     general = ModuleFeatures.of(module, operator)
-    if isinstance(module, MLP) and len(module.layers) == 1:
+    if is_plain_mlp(module) and len(module.layers) == 1:
         return OneHiddenLayer(general.module, general.initial, operator)  # pyright: ignore[reportArgumentType]
     return general

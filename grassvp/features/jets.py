@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import functional_call, jvp
 
 from grassvp.features.activations import activation_derivatives
-from grassvp.features.mlp import MLP, with_bias
+from grassvp.features.mlp import MLP, is_plain_mlp, with_bias
 
 __all__ = ["function_jet", "mlp_jet"]
 
@@ -81,6 +81,6 @@ def function_jet(function: Callable[[Tensor], Tensor], x: Tensor, pairs: Pairs, 
 
 def module_jet(module: torch.nn.Module, weights: dict[str, Tensor], x: Tensor, pairs: Pairs, *, order: int = 2) -> Jet:
     """Jet of any module with the given weights: Taylor propagation for an `MLP`, nested forward mode otherwise."""
-    if isinstance(module, MLP):
+    if is_plain_mlp(module):
         return mlp_jet(module, weights, x, pairs, order=order)
     return function_jet(lambda at: functional_call(module, weights, (at,)), x, pairs, order=order)

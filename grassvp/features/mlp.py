@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from grassvp.arrays import check_choice, check_count
 from grassvp.errors import ArgumentError
 from grassvp.features.activations import ACTIVATIONS, activation_derivatives
 
-__all__ = ["MLP", "mlp"]
+__all__ = ["MLP", "is_plain_mlp", "mlp"]
 
 
 class MLP(nn.Module):
@@ -87,6 +88,15 @@ def mlp(
     box = torch.tensor([[-1.0], [1.0]], dtype=torch.float64).expand(2, in_features)
     nn.utils.vector_to_parameters(sample_weights(module, centres, box, 1.0), module.parameters())
     return module
+
+
+def is_plain_mlp(module: nn.Module) -> TypeGuard[MLP]:
+    """Whether closed forms describe the module: an `MLP` itself, with its own linear layers and without hooks."""
+    return (
+        type(module) is MLP
+        and all(type(layer) is nn.Linear for layer in module.layers)
+        and not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    )
 
 
 def sample_weights(module: MLP, rng: np.random.Generator, inputs: Tensor, scale: float) -> Tensor:

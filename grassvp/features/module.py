@@ -10,7 +10,7 @@ from torch.func import functional_call, jacrev, jvp, vjp, vmap
 
 from grassvp.errors import ArgumentError
 from grassvp.features.jets import module_jet
-from grassvp.features.mlp import MLP, sample_weights
+from grassvp.features.mlp import is_plain_mlp, sample_weights
 from grassvp.features.operators import DifferentialOperator
 from grassvp.features.protocol import FeatureDerivatives, FeatureMap, as_columns
 
@@ -55,7 +55,7 @@ class ModuleFeatures(FeatureMap):
     @property
     def can_sample(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """True for an MLP."""
-        return isinstance(self.module, MLP)
+        return is_plain_mlp(self.module)
 
     @property
     def model(self) -> FeatureMap:
@@ -84,7 +84,7 @@ class ModuleFeatures(FeatureMap):
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Columns (m, d); with an operator, its coefficients follow as further columns (they belong to the rows)."""
-        columns = as_columns(inputs, self.module.in_features if isinstance(self.module, MLP) else None)
+        columns = as_columns(inputs, self.module.in_features if is_plain_mlp(self.module) else None)
         if self.operator is None:
             return columns
         self.operator.check_rows(columns.shape[0])
@@ -101,7 +101,7 @@ class ModuleFeatures(FeatureMap):
 
     def sample(self, rng: np.random.Generator, inputs: Tensor, scale: float) -> Tensor:
         """See `FeatureMap`; an MLP only."""
-        if not isinstance(self.module, MLP):
+        if not is_plain_mlp(self.module):
             raise ArgumentError("features cannot be sampled: only features.mlp knows how to draw its weights")
         return sample_weights(self.module, rng, inputs[:, : self.module.in_features], scale).to(self.initial)
 

@@ -65,20 +65,27 @@ class FirstOrder:
     def _steps(
         self, problem: LeastSquaresProblem, variable: Tensor, optimizer: torch.optim.Optimizer, rate: float
     ) -> Generator[Iterate, None, Status]:
-        evaluate = _Evaluator(problem, variable)
+        evaluate, smallest = _Evaluator(problem, variable), 1e-12 * rate
+        try:
+            yield Iterate(evaluate.point(), 0.0, rate, evaluate.count)
+        except NonFiniteError:
+            return Status.NON_FINITE
         while True:
             before = variable.detach().clone()
             try:
-                point = evaluate.point()
-                if not bool(torch.isfinite(point.gradient).all()):
-                    return Status.NON_FINITE
-                yield Iterate(point, evaluate.moved, rate, evaluate.count)
                 optimizer.step(evaluate)  # pyright: ignore[reportArgumentType, reportCallIssue]
-            except NonFiniteError:
-                return Status.NON_FINITE
-            evaluate.moved = float(torch.linalg.vector_norm(variable.detach() - before))
-            if evaluate.moved == 0.0:
+                point = evaluate.point()
+            except NonFiniteError:  # the step is rejected, not the run: start again from here with half the rate
+                rate /= 2
+                if rate < smallest:
+                    return Status.STALLED
+                variable.detach().copy_(before)
+                optimizer = self._build(variable, rate)
+                continue
+            moved = float(torch.linalg.vector_norm(variable.detach() - before))
+            if moved == 0.0:
                 return Status.STALLED
+            yield Iterate(point, moved, rate, evaluate.count)
 
     def _build(self, variable: Tensor, rate: float) -> torch.optim.Optimizer:
         if self.optimizer == "adam":
@@ -108,7 +115,7 @@ class _Evaluator:
     def __init__(self, problem: LeastSquaresProblem, variable: Tensor) -> None:
         self._problem, self._variable = problem, variable
         self._seen: list[tuple[Tensor, LeastSquaresPoint]] = []
-        self.count, self.moved = 0, 0.0
+        self.count = 0
 
     def point(self) -> LeastSquaresPoint:
         """The problem at the variable's present value, forgetting the others."""
@@ -129,6 +136,6 @@ class _Evaluator:
                 return point
         self.count += 1
         point = attempt(self._problem, vector.clone())
-        if point is None:
-            raise NonFiniteError("the objective is not finite")
+        if point is None or not bool(torch.isfinite(point.gradient).all()):
+            raise NonFiniteError("the objective or its gradient is not finite")
         return point

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grassvp.arrays import safe_norm
 from grassvp.solvers.history import IterationRecord
 from grassvp.solvers.protocols import Iterate, LeastSquaresPoint, LeastSquaresProblem, Method
 from grassvp.solvers.status import Status
@@ -156,7 +157,7 @@ def _record(iterate: Iterate, previous: LeastSquaresPoint | None, iteration: int
     return IterationRecord(
         iteration=iteration,
         value=point.value,
-        gradient_norm=float(torch.linalg.vector_norm(point.gradient.double())),
+        gradient_norm=safe_norm(point.gradient),
         step_norm=iterate.step_norm,
         damping=iterate.damping,
         rank=point.rank,

@@ -113,13 +113,12 @@ def test_a_start_whose_joint_coefficients_cannot_be_solved_for_is_a_status_too()
     assert solve(tower_problem(), method, initial_parameters=[1e4]).status is Status.NON_FINITE
 
 
-def test_non_finite_on_the_way_keeps_the_best_iterate():
-    """Adam has no step to reject: its run ends, with the best iterate before."""
+def test_a_first_order_step_that_overflows_is_rejected_and_the_run_goes_on():
     problem = tower_problem(0.4)
     solution = solve(problem, FirstOrder("adam", learning_rate=2.0))
-    assert solution.status is Status.NON_FINITE and solution.iterations < 500
-    assert solution.value == pytest.approx(np.nanmin(solution.history["value"]), rel=1e-12)
-    assert ReducedProblem(problem).value(solution.parameters) == solution.value
+    assert solution.status is not Status.NON_FINITE and solution.iterations > 0
+    assert np.isfinite(solution.history["value"]).all() and np.isfinite(solution.history["gradient_norm"]).all()
+    assert solution.history["damping"][-1] < 2.0
 
 
 def stop_after(count, what=KeyboardInterrupt):
