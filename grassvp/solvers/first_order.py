@@ -123,8 +123,16 @@ class _Evaluator:
         return self._seen[0][1]
 
     def __call__(self) -> Tensor:
-        """Value at the present variable, its gradient left in `.grad`."""
-        point = self._look_up()
+        """Value at the present variable, its gradient left in `.grad`.
+
+        Where a line search tries a point that is not finite it sees a flat wall, ten times as high as where it began,
+        from which it turns back; an infinite value would make its interpolation NaN.
+        """
+        try:
+            point = self._look_up()
+        except NonFiniteError:
+            self._variable.grad = torch.zeros_like(self._variable)
+            return self._variable.new_tensor(10.0 * self._seen[0][1].value)
         self._seen.append((self._variable.detach().clone(), point))
         self._variable.grad = point.gradient.clone()
         return self._variable.new_tensor(point.value)

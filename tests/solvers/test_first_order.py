@@ -6,7 +6,7 @@ import torch
 
 from grassvp import FirstOrder, ReducedProblem, SeparableProblem, solve
 from grassvp.errors import NonFiniteError
-from grassvp.features import mlp
+from grassvp.features import from_function, mlp
 from tests.solvers.problems import double_exponential, gradients, joint_value, tower_problem
 
 VARIANTS = [
@@ -131,3 +131,12 @@ def test_evaluations_are_counted_once_each():
     iterates = [next(steps) for _ in range(8)]
     assert iterates[-1].evaluations == len(calls) == len(set(calls))
     assert iterates[-1].evaluations > 8
+
+
+@pytest.mark.parametrize("method", [FirstOrder("lbfgs"), FirstOrder("adam", learning_rate=1.0)], ids=repr)
+def test_a_step_out_of_the_domain_is_rejected(method):
+    """log(p - x) does not exist for p < 1, next to the solution p = 1.001."""
+    x = np.linspace(-1.0, 1.0, 60)
+    features = from_function(lambda p, t: torch.stack([torch.log(p[0] - t), torch.ones_like(t)], 1), [1.2])
+    solution = solve(SeparableProblem(features, x, np.log(1.001 - x) + 0.3), method)
+    assert solution.iterations > 0 and solution.value < 0.9 * solution.history["value"][0]
