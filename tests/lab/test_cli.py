@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,10 @@ def test_ctrl_c_in_a_real_process(workplace: Path):
     wait = "\n    print('ready', flush=True)\n    __import__('time').sleep(60)\n    steps = "
     path.write_text(path.read_text().replace("\n    steps = ", wait))
     words = [sys.executable, "-m", "grassvp", "run", "toy", "--out", "here", "--json"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A shell's background jobs ignore SIGINT, and so would a child of a test run started as one.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, preexec_fn=heed, **streams) as process:
         assert process.stderr is not None
         while "ready" not in process.stderr.readline():
             assert process.poll() is None
