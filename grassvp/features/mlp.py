@@ -84,9 +84,9 @@ def mlp(
     for width in widths:
         check_count(width, "widths")
     module = MLP([in_features, *widths], activation, bias_feature)
-    centres = np.random.default_rng(check_count(seed, "seed", least=0))
+    rng = np.random.default_rng(check_count(seed, "seed", least=0))
     box = torch.tensor([[-1.0], [1.0]], dtype=torch.float64).expand(2, in_features)
-    nn.utils.vector_to_parameters(sample_weights(module, centres, box, 1.0), module.parameters())
+    nn.utils.vector_to_parameters(sample_weights(module, rng, box, 1.0), module.parameters())
     return module
 
 
