@@ -1,5 +1,33 @@
-"""Geometry of subspaces, for numpy and torch; independent of grassvp."""
+"""Geometry of subspaces, for numpy, torch and pymanopt; independent of grassvp."""
 
-from manifolds.subspaces import principal_angles, subspace_distance
+from manifolds.geodesics import CutLocusWarning
+from manifolds.grassmann import Grassmann
+from manifolds.paths import ChartError
+from manifolds.regularized_grassmann import RegularizedGrassmann
+from manifolds.subspaces import (
+    PrincipalVectors,
+    orthonormal_basis,
+    polar_factor,
+    principal_angles,
+    principal_vectors,
+    project_onto,
+    project_out,
+    subspace_distance,
+)
+from manifolds.value import ValueForms
 
-__all__ = ["principal_angles", "subspace_distance"]
+__all__ = [
+    "ChartError",
+    "CutLocusWarning",
+    "Grassmann",
+    "PrincipalVectors",
+    "RegularizedGrassmann",
+    "ValueForms",
+    "orthonormal_basis",
+    "polar_factor",
+    "principal_angles",
+    "principal_vectors",
+    "project_onto",
+    "project_out",
+    "subspace_distance",
+]

@@ -1,0 +1,122 @@
+"""Geodesics of Gr(m + n, n) seen in the chart of graphs, and the time at which they leave it."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace, device
+
+from manifolds.arguments import precision
+from manifolds.geodesics import polar_form
+from manifolds.graphs import Graph
+
+__all__ = ["ChartError", "Path", "path", "polar_step"]
+
+
+class ChartError(ValueError):
+    """A curve of subspaces leaves the chart: some direction of it becomes orthogonal to [0; I] and Phi infinite.
+
+    Attributes:
+        time: the first time in (0, 1] at which it happens.
+    """
+
+    def __init__(self, message: str, time: float):
+        super().__init__(message)
+        self.time = time
+
+
+@dataclass(frozen=True)
+class Path:
+    """The geodesic of Gr(m + n, n) from the graph of Phi along D: Phi(t) = Phi + D V diag(1/rho) B(t) L(t)^-1
+    diag(rho) V^T.
+
+    With lift(D) = Y diag(sigma) W^T: B = W diag(sin(t sigma) / sigma) W^T and L = W diag(cos(t sigma)) W^T - slope B.
+    The bottom block of the subspace is sqrt(lam) V diag(1/rho) L, so that it leaves the chart where L is singular.
+    """
+
+    graph: Graph
+    D: Any
+    slope: Any
+    sigma: Any
+    W: Any
+
+    def odd(self, time: float) -> Any:
+        """B(t)."""
+        xp = array_namespace(self.sigma)
+        return (self.W * (xp.sin(time * self.sigma) / self.sigma)) @ self.W.mT
+
+    def bottom(self, time: float) -> Any:
+        """L(t), the identity at 0."""
+        xp = array_namespace(self.sigma)
+        return (self.W * xp.cos(time * self.sigma)) @ self.W.mT - self.slope @ self.odd(time)
+
+    def bottom_rate(self, time: float) -> Any:
+        """L'(t)."""
+        xp = array_namespace(self.sigma)
+        rate = (self.W * (self.sigma * xp.sin(time * self.sigma))) @ self.W.mT
+        return -rate - self.slope @ ((self.W * xp.cos(time * self.sigma)) @ self.W.mT)
+
+    def at(self, Phi: Any, time: float) -> Any:
+        """Phi(t), where L(t) is regular."""
+        xp = array_namespace(self.sigma)
+        step = xp.linalg.solve(self.bottom(time).mT, (self.graph.inverse_root() @ self.odd(time)).mT).mT
+        return Phi + self.D @ ((step * self.graph.rho) @ self.graph.V.mT)
+
+    def exit_time(self) -> float:
+        """First time in (0, 1] at which L is singular to rounding, or infinity.
+
+        The smallest singular value of L changes no faster than ||L'|| <= `speed`, so that from each time on a stretch
+        of length sigma_min / speed is free of zeros. Newton's iteration ends the march at a zero that is near.
+        """
+        xp = array_namespace(self.sigma)
+        speed = float(xp.max(self.sigma)) + float(xp.max(xp.linalg.svdvals(self.slope)))
+        if speed < 1.0:
+            return math.inf
+        time, tolerance = 0.0, 8 * precision(self.sigma) * self.sigma.shape[0] * speed
+        while time <= 1.0:
+            least, rate = self._least(time)
+            if least <= tolerance:
+                return time
+            zero = self._newton(time, least, rate, tolerance) if rate < 0 and -least / rate < 0.1 / speed else None
+            if zero is not None:
+                return zero if zero <= 1.0 else math.inf
+            time += least / speed
+        return math.inf
+
+    def _least(self, time: float) -> tuple[float, float]:
+        """Smallest singular value of L(t) and its derivative u^T L'(t) v."""
+        xp = array_namespace(self.sigma)
+        U, values, Vt = xp.linalg.svd(self.bottom(time))
+        return float(values[-1]), float(U[:, -1] @ (self.bottom_rate(time) @ Vt[-1, :]))
+
+    def _newton(self, time: float, least: float, rate: float, tolerance: float) -> float | None:
+        for _ in range(20):
+            time -= least / rate
+            least, rate = self._least(time)
+            if least <= tolerance:
+                return time
+            if rate == 0.0:
+                return None
+        return None
+
+
+def path(graph: Graph, D: Any) -> Path:
+    """The geodesic from `graph` along D.
+
+    Raises:
+        ValueError: NaN or infinite entries.
+    """
+    form = polar_form(graph.lift(D))
+    return Path(graph, D, graph.slope(D), form.sigma.clip(1e-18), form.right)
+
+
+def polar_step(K: Any) -> Any:
+    """(I - K)^-1, where span(U + t H) stays in the chart for t up to 1: no real eigenvalue of K is 1 or more."""
+    xp = array_namespace(K)
+    values = xp.linalg.eigvals(K)
+    real = xp.real(values)[xp.abs(xp.imag(values)) <= precision(K) ** 0.5 * xp.abs(values)]  # a double value may split
+    largest = float(xp.max(real)) if real.shape[0] else 0.0
+    if largest >= 1.0 - 4 * precision(K) * K.shape[0]:
+        time = min(1.0, 1.0 / largest)
+        raise ChartError(f"the polar retraction leaves the chart at time {time:.6g} of 1: take a shorter vector", time)
+    return xp.linalg.inv(xp.eye(K.shape[0], dtype=K.dtype, device=device(K)) - K)
