@@ -2,6 +2,8 @@
 
 import math
 import operator
+import sys
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -18,9 +20,11 @@ __all__ = [
     "check_positive",
     "check_stack",
     "generator",
+    "number",
     "passes",
     "precision",
     "quiet",
+    "warn_caller",
 ]
 
 FLOATS = ("float32", "float64")
@@ -43,12 +47,17 @@ def check_array(value: Any, shape: tuple[int, ...], name: str) -> None:
     check_dtype(value, name)
 
 
-def check_arrays(shape: tuple[int, ...], arrays: dict[str, Any]) -> None:
-    """`check_array` for each, and TypeError where numpy and torch are mixed."""
-    for name, array in arrays.items():
+def check_arrays(shape: tuple[int, ...], names: str, *arrays: Any) -> None:
+    """`check_array` for each, quick where all is well, and TypeError where numpy and torch are mixed."""
+    kind = type(arrays[0])
+    for array in arrays:
+        if type(array) is not kind or getattr(array, "shape", None) != shape or kind_of(array.dtype) not in FLOATS:
+            break
+    else:
+        return
+    for name, array in zip(names.split(), arrays, strict=True):
         check_array(array, shape, name)
-    if len({type(array) for array in arrays.values()}) > 1:
-        array_namespace(*arrays.values())
+    array_namespace(*arrays)
 
 
 def check_dtype(value: Any, name: str) -> None:
@@ -97,7 +106,7 @@ def check_positive(value: Any, name: str) -> float:
         TypeError: not a number.
         ValueError: not finite or not positive.
     """
-    if isinstance(value, bool | str | complex) or not hasattr(value, "__float__"):
+    if isinstance(value, bool | str | complex) or not hasattr(value, "__float__") or np.ndim(value) > 0:
         raise TypeError(f"{name} must be a number > 0, got {value!r}")
     number = float(value)
     if not (math.isfinite(number) and number > 0):
@@ -116,8 +125,8 @@ def check_finite(value: Any, shape: tuple[int, ...], name: str) -> None:
 
 def check_stack(points: Any, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless `points` is a stack of at least one array of the given shape."""
-    found = tuple(getattr(points, "shape", ()))
-    if len(found) != len(shape) + 1 or found[1:] != shape or found[0] == 0:
+    found: tuple[int, ...] = tuple(getattr(points, "shape", ()))
+    if len(found) != len(shape) + 1 or found[1:] != shape or 0 in found:
         raise ValueError(f"points must have shape (count, {', '.join(map(str, shape))}) with count >= 1, got {found}")
 
 
@@ -131,7 +140,20 @@ def passes(check: Callable[..., None], *arguments: Any) -> bool:
 
 
 def generator(rng: Any, stream: int) -> np.random.Generator:
-    """A Generator as it is, or a new one; equal seeds give independent streams, so that a vector is not its point's draw."""
+    """A Generator as it is, or a new one; a seed gives independent streams, so that a vector is not its point."""
     if stream == 0 or rng is None or isinstance(rng, np.random.Generator):
         return np.random.default_rng(rng)
     return np.random.default_rng(np.random.SeedSequence(rng, spawn_key=(stream,)))
+
+
+def number(scalar: Any) -> float:
+    """A scalar array as a float, also where torch tracks its gradient."""
+    return float(scalar.detach() if hasattr(scalar, "detach") else scalar)
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called this package, however deep inside it the reason was found."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("manifolds", "numpy"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

@@ -5,7 +5,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from manifolds.arguments import precision, quiet
+from manifolds.arguments import number, precision, quiet
 from manifolds.subspaces import norm
 
 __all__ = ["sectional_curvature"]
@@ -26,12 +26,12 @@ def sectional_curvature(u: Any, v: Any) -> Any:
     """
     xp = array_namespace(u, v)
     for name, vector in (("u", u), ("v", v)):
-        if not 0 < float(norm(vector)) < math.inf:
-            raise ValueError(f"{name} must be nonzero and finite, got norm {float(norm(vector))}")
+        if not 0 < number(norm(vector)) < math.inf:
+            raise ValueError(f"{name} must be nonzero and finite, got norm {number(norm(vector))}")
     u = u / norm(u)
     v = v / norm(v)
     rest = v - xp.sum(u * v) * u
-    sine = float(norm(rest))
+    sine = number(norm(rest))
     if sine <= 100 * precision(v):
         raise ValueError(f"u and v must span a plane, got a sine of {sine:.1e} between them")
     v = rest / sine

@@ -16,13 +16,12 @@ All arrays may carry leading batch axes: X, Y, D (..., m, n).
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from array_api_compat import array_namespace
 
-from manifolds.arguments import precision, quiet
+from manifolds.arguments import number, precision, quiet, warn_caller
 from manifolds.spectral import orthogonal_factor, singular_function
 from manifolds.subspaces import is_aligned, norm, orthonormal_basis, polar_factor, polish, project_out_once
 
@@ -65,9 +64,9 @@ def polar_form(vector: Any) -> Polar:
     """
     xp = array_namespace(vector)
     gram = vector.mT @ vector
-    if math.isfinite(float(xp.sum(gram))):
+    if math.isfinite(number(xp.sum(gram))):
         squares, V = xp.linalg.eigh(gram)
-        if float(xp.max(squares)) <= LONGEST:
+        if number(xp.max(squares)) <= LONGEST:
             sigma = xp.sqrt(squares.clip(1e-36))  # no division by 0, and no square of it that underflows
             return Polar(vector, V, sigma, sigma, V)
     if not bool(xp.all(xp.isfinite(vector))):
@@ -122,7 +121,7 @@ def invert(start: Any, end: Any, method: str) -> Any:
     """
     check_method(method)
     cosines = start.mT @ end
-    if not math.isfinite(float(norm(cosines))):
+    if not math.isfinite(number(norm(cosines))):
         raise ValueError("start or end has NaN or infinite entries: no tangent vector leads from one to the other")
     outside = project_out_once(start, end - start @ cosines)
     return outside @ invert_stretch(cosines, method)
@@ -136,7 +135,7 @@ def invert_stretch(cosines: Any, method: str) -> Any:
     xp = array_namespace(cosines)
     U, c, Wt = xp.linalg.svd(cosines, full_matrices=False)
     c = c.clip(0.0, 1.0)
-    if float(xp.min(c)) <= precision(c) * c.shape[-1]:
+    if number(xp.min(c)) <= precision(c) * c.shape[-1]:
         _at_right_angle(method)
     return singular_function(cosines, (U, c, Wt), *_stretch(c, method)).mT
 
@@ -159,10 +158,9 @@ def _at_right_angle(method: str) -> None:
         raise ValueError(
             f"end is at a right angle to start: no vector of finite length reaches it by method {method!r}"
         )
-    warnings.warn(
+    warn_caller(
         "start and end have a right angle between them (cut locus): one of several shortest geodesics is returned",
         CutLocusWarning,
-        stacklevel=5,
     )
 
 

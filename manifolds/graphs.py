@@ -10,6 +10,8 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
+from manifolds.arguments import quiet
+
 __all__ = ["Graph"]
 
 
@@ -49,6 +51,7 @@ class Graph:
         padding = xp.zeros((top.shape[0], self.V.shape[0] - r), dtype=top.dtype, device=device(top))
         return xp.concat([xp.concat([top, padding], axis=1), self.V * (self.root / self.rho)], axis=0)
 
+    @quiet
     def lift(self, D: Any, other: "Graph | None" = None) -> Any:
         """(I - P) [D; 0] V diag(1 / rho), the horizontal lift (m + n, n) of D; with V and rho of `other` if it is
         given.

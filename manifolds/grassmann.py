@@ -12,7 +12,7 @@ from manifolds.curvature import sectional_curvature
 from manifolds.geodesics import advance, invert, parallel_transport, projection_transport
 from manifolds.means import frechet_mean
 from manifolds.points import check_horizontal, check_orthonormal, range_of_projector
-from manifolds.subspaces import geodesic_distance, norm, polar_factor, project_out_once
+from manifolds.subspaces import geodesic_distance, norm, polar_factor, polish, project_out_once
 
 __all__ = ["Grassmann"]
 
@@ -67,13 +67,12 @@ class Grassmann(Manifold):
 
     def inner_product(self, point: Any, tangent_vector_a: Any, tangent_vector_b: Any) -> Any:
         """tr(D^T E), summed over the factors."""
-        self._check(tangent_vector_a=tangent_vector_a, tangent_vector_b=tangent_vector_b)
-        xp = array_namespace(tangent_vector_a, tangent_vector_b)
-        return xp.vecdot(xp.reshape(tangent_vector_a, (-1,)), xp.reshape(tangent_vector_b, (-1,)))
+        check_arrays(self.shape, "tangent_vector_a tangent_vector_b", tangent_vector_a, tangent_vector_b)
+        return tangent_vector_a.reshape(-1).dot(tangent_vector_b.reshape(-1))
 
     def norm(self, point: Any, tangent_vector: Any) -> Any:
         """Length of a tangent vector, sqrt(tr(D^T D)), safe from overflow and underflow."""
-        self._check(tangent_vector=tangent_vector)
+        check_arrays(self.shape, "tangent_vector", tangent_vector)
         return norm(tangent_vector)
 
     def dist(self, point_a: Any, point_b: Any) -> Any:
@@ -82,7 +81,7 @@ class Grassmann(Manifold):
         Raises:
             ValueError: wrong shape, NaN or infinite entries.
         """
-        self._check(point_a=point_a, point_b=point_b)
+        check_arrays(self.shape, "point_a point_b", point_a, point_b)
         return geodesic_distance(point_a, point_b)
 
     def sectional_curvature(self, point: Any, u: Any, v: Any) -> Any:
@@ -91,26 +90,26 @@ class Grassmann(Manifold):
         Raises:
             ValueError: wrong shape, or u and v linearly dependent to rounding.
         """
-        self._check(point=point, u=u, v=v)
+        check_arrays(self.shape, "point u v", point, u, v)
         return sectional_curvature(u, v)
 
     # Tangent spaces
 
     def projection(self, point: Any, vector: Any) -> Any:
         """Orthogonal projection of an (m, n) matrix onto the tangent space: (I - X X^T) Z."""
-        self._check(point=point, vector=vector)
+        check_arrays(self.shape, "point vector", point, vector)
         return project_out_once(point, vector)
 
     to_tangent_space = projection
 
     def zero_vector(self, point: Any) -> Any:
         """The zero tangent vector."""
-        self._check(point=point)
+        check_arrays(self.shape, "point", point)
         return array_namespace(point).zeros_like(point)
 
     def euclidean_to_riemannian_gradient(self, point: Any, euclidean_gradient: Any) -> Any:
         """(I - X X^T) G."""
-        self._check(point=point, euclidean_gradient=euclidean_gradient)
+        check_arrays(self.shape, "point euclidean_gradient", point, euclidean_gradient)
         return project_out_once(point, euclidean_gradient)
 
     def euclidean_to_riemannian_hessian(
@@ -120,11 +119,13 @@ class Grassmann(Manifold):
 
         Source: Edelman, Arias, Smith (1998), equation 2.71.
         """
-        self._check(
-            point=point,
-            euclidean_gradient=euclidean_gradient,
-            euclidean_hessian=euclidean_hessian,
-            tangent_vector=tangent_vector,
+        check_arrays(
+            self.shape,
+            "point euclidean_gradient euclidean_hessian tangent_vector",
+            point,
+            euclidean_gradient,
+            euclidean_hessian,
+            tangent_vector,
         )
         hessian = project_out_once(point, euclidean_hessian)
         hessian -= tangent_vector @ (point.mT @ euclidean_gradient)
@@ -138,7 +139,7 @@ class Grassmann(Manifold):
         Raises:
             ValueError: wrong shape, NaN or infinite entries.
         """
-        self._check(point=point, tangent_vector=tangent_vector)
+        check_arrays(self.shape, "point tangent_vector", point, tangent_vector)
         return advance(point, tangent_vector, "exponential")
 
     def log(self, point_a: Any, point_b: Any) -> Any:
@@ -150,7 +151,7 @@ class Grassmann(Manifold):
         Raises:
             ValueError: wrong shape, NaN or infinite entries.
         """
-        self._check(point_a=point_a, point_b=point_b)
+        check_arrays(self.shape, "point_a point_b", point_a, point_b)
         return invert(point_a, point_b, "exponential")
 
     def retraction(self, point: Any, tangent_vector: Any, method: str = "polar") -> Any:
@@ -165,7 +166,7 @@ class Grassmann(Manifold):
         Raises:
             ValueError: an unknown method, wrong shape, NaN or infinite entries.
         """
-        self._check(point=point, tangent_vector=tangent_vector)
+        check_arrays(self.shape, "point tangent_vector", point, tangent_vector)
         return advance(point, tangent_vector, method)
 
     def inverse_retraction(self, start: Any, end: Any, method: str = "polar") -> Any:
@@ -175,7 +176,7 @@ class Grassmann(Manifold):
             ValueError: an unknown method, wrong shape, NaN, or a principal angle of pi/2, which only "cayley" and
                 "exponential" reach.
         """
-        self._check(start=start, end=end)
+        check_arrays(self.shape, "start end", start, end)
         return invert(start, end, method)
 
     def transport(self, point_a: Any, point_b: Any, tangent_vector_a: Any) -> Any:
@@ -184,7 +185,7 @@ class Grassmann(Manifold):
         M, the orthogonal polar factor of X^T Y, turns D to the representative `point_b`; it is the identity if
         `point_b` came from `exp` or from the polar or Cayley retraction.
         """
-        self._check(point_a=point_a, point_b=point_b, tangent_vector_a=tangent_vector_a)
+        check_arrays(self.shape, "point_a point_b tangent_vector_a", point_a, point_b, tangent_vector_a)
         return projection_transport(point_a, point_b, tangent_vector_a)
 
     def parallel_transport(self, start: Any, direction: Any, vector: Any) -> Any:
@@ -193,7 +194,7 @@ class Grassmann(Manifold):
 
         Source: Edelman, Arias, Smith (1998), theorem 2.4.
         """
-        self._check(start=start, direction=direction, vector=vector)
+        check_arrays(self.shape, "start direction vector", start, direction, vector)
         return parallel_transport(start, direction, vector)
 
     # Means
@@ -274,7 +275,7 @@ class Grassmann(Manifold):
         Args:
             rng: numpy Generator, a seed, or None for fresh entropy.
         """
-        return polar_factor(generator(rng, 0).standard_normal(self.shape))
+        return polish(polar_factor(generator(rng, 0).standard_normal(self.shape)))
 
     def random_tangent_vector(self, point: Any, rng: Any = None) -> Any:
         """A tangent vector of length 1 in a uniformly distributed direction (0 where the manifold is one point), in
@@ -284,7 +285,7 @@ class Grassmann(Manifold):
             point: X.
             rng: numpy Generator, a seed, or None for fresh entropy.
         """
-        self._check(point=point)
+        check_arrays(self.shape, "point", point)
         xp = array_namespace(point)
         draw = generator(rng, 1).standard_normal(self.shape)
         vector = xp.asarray(draw, dtype=point.dtype, device=device(point))
@@ -292,6 +293,3 @@ class Grassmann(Manifold):
             return 0.0 * vector
         vector = project_out_once(point, vector)
         return vector / norm(vector)
-
-    def _check(self, **arrays: Any) -> None:
-        check_arrays(self.shape, arrays)

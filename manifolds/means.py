@@ -1,11 +1,10 @@
 """The Frechet mean by Karcher's iteration, for any manifold with exp and log."""
 
-import warnings
 from typing import Any
 
 from array_api_compat import array_namespace
 
-from manifolds.arguments import precision
+from manifolds.arguments import number, precision, warn_caller
 from manifolds.subspaces import norm
 
 __all__ = ["frechet_mean"]
@@ -26,13 +25,12 @@ def frechet_mean(manifold: Any, points: Any, *, max_iterations: int = 500) -> An
     mean, last = points[0], float("inf")
     for _ in range(max_iterations):
         gradient = sum((manifold.log(mean, points[i]) for i in range(count)), start=xp.zeros_like(mean)) / count
-        size = float(norm(gradient))
+        size = number(norm(gradient))
         if size <= 4 * eps or (size <= eps**0.5 and size >= last):
             return mean
         mean, last = manifold.exp(mean, gradient), size
-    warnings.warn(
+    warn_caller(
         f"the mean was not reached in {max_iterations} iterations (gradient {last:.1e}): the points are too far apart",
         RuntimeWarning,
-        stacklevel=3,
     )
     return mean

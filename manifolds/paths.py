@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from manifolds.arguments import precision
+from manifolds.arguments import number, precision, quiet
 from manifolds.geodesics import polar_form
 from manifolds.graphs import Graph
 
@@ -69,7 +69,7 @@ class Path:
         of length sigma_min / speed is free of zeros. Newton's iteration ends the march at a zero that is near.
         """
         xp = array_namespace(self.sigma)
-        speed = float(xp.max(self.sigma)) + float(xp.max(xp.linalg.svdvals(self.slope)))
+        speed = number(xp.max(self.sigma)) + number(xp.max(xp.linalg.svdvals(self.slope)))
         if speed < 1.0:
             return math.inf
         time, tolerance = 0.0, 8 * precision(self.sigma) * self.sigma.shape[0] * speed
@@ -87,7 +87,7 @@ class Path:
         """Smallest singular value of L(t) and its derivative u^T L'(t) v."""
         xp = array_namespace(self.sigma)
         U, values, Vt = xp.linalg.svd(self.bottom(time))
-        return float(values[-1]), float(U[:, -1] @ (self.bottom_rate(time) @ Vt[-1, :]))
+        return number(values[-1]), number(U[:, -1] @ (self.bottom_rate(time) @ Vt[-1, :]))
 
     def _newton(self, time: float, least: float, rate: float, tolerance: float) -> float | None:
         for _ in range(20):
@@ -100,6 +100,7 @@ class Path:
         return None
 
 
+@quiet
 def path(graph: Graph, D: Any) -> Path:
     """The geodesic from `graph` along D.
 
@@ -115,7 +116,7 @@ def polar_step(K: Any) -> Any:
     xp = array_namespace(K)
     values = xp.linalg.eigvals(K)
     real = xp.real(values)[xp.abs(xp.imag(values)) <= precision(K) ** 0.5 * xp.abs(values)]  # a double value may split
-    largest = float(xp.max(real)) if real.shape[0] else 0.0
+    largest = number(xp.max(real)) if real.shape[0] else 0.0
     if largest >= 1.0 - 4 * precision(K) * K.shape[0]:
         time = min(1.0, 1.0 / largest)
         raise ChartError(f"the polar retraction leaves the chart at time {time:.6g} of 1: take a shorter vector", time)

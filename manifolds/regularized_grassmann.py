@@ -15,12 +15,14 @@ from array_api_compat import array_namespace, device
 from pymanopt.manifolds.manifold import Manifold
 
 from manifolds.arguments import (
+    check_array,
     check_arrays,
     check_finite,
     check_integer,
     check_positive,
     check_stack,
     generator,
+    number,
     passes,
     precision,
 )
@@ -94,7 +96,7 @@ class RegularizedGrassmann(Manifold):
         first, second = self._graph(point_a), self._graph(point_b)
         xp, outside = array_namespace(point_a, point_b), first.lift(point_b - point_a, second)
         gram = outside.mT @ outside
-        if float(xp.sum(xp.linalg.diagonal(gram))) <= precision(gram):
+        if number(xp.sum(xp.linalg.diagonal(gram))) <= precision(gram):
             return norm(outside)
         sines = xp.linalg.eigvalsh(gram).clip(0.0, 1.0)
         cosines = xp.linalg.svdvals(first.cosines(second)).clip(0.0, 1.0)
@@ -109,21 +111,21 @@ class RegularizedGrassmann(Manifold):
 
     def projection(self, point: Any, vector: Any) -> Any:
         """The identity: every (m, n) matrix is a tangent vector."""
-        self._check(point=point, vector=vector)
+        check_arrays(self.shape, "point vector", point, vector)
         return vector
 
     to_tangent_space = projection
 
     def zero_vector(self, point: Any) -> Any:
         """The zero matrix."""
-        self._check(point=point)
+        check_arrays(self.shape, "point", point)
         return array_namespace(point).zeros_like(point)
 
     def euclidean_to_riemannian_gradient(self, point: Any, euclidean_gradient: Any) -> Any:
         """(1 / lam) S E G with S = Phi Phi^T + lam I, G = Phi^T Phi + lam I; a sum of like signs, nothing is
         inverted.
         """
-        self._check(point=point, euclidean_gradient=euclidean_gradient)
+        check_arrays(self.shape, "point euclidean_gradient", point, euclidean_gradient)
         return self._left(point, self._right(point, euclidean_gradient)) / self.regularization
 
     def euclidean_to_riemannian_hessian(
@@ -134,11 +136,13 @@ class RegularizedGrassmann(Manifold):
         This is d/dt grad f(Phi + t D) + Gamma(D, grad f) with the Christoffel term Gamma(A, B) = -(A K(B) + B K(A)),
         K(A) = G^-1 Phi^T A, whose inverses cancel.
         """
-        self._check(
-            point=point,
-            euclidean_gradient=euclidean_gradient,
-            euclidean_hessian=euclidean_hessian,
-            tangent_vector=tangent_vector,
+        check_arrays(
+            self.shape,
+            "point euclidean_gradient euclidean_hessian tangent_vector",
+            point,
+            euclidean_gradient,
+            euclidean_hessian,
+            tangent_vector,
         )
         curved = self._left(
             point, self._right(point, euclidean_hessian) + euclidean_gradient @ (tangent_vector.mT @ point)
@@ -193,7 +197,7 @@ class RegularizedGrassmann(Manifold):
         """
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
-        self._check(point=point, tangent_vector=tangent_vector)
+        check_arrays(self.shape, "point tangent_vector", point, tangent_vector)
         if method == "linear":
             return point + tangent_vector
         if method == "exponential":
@@ -205,7 +209,7 @@ class RegularizedGrassmann(Manifold):
 
     def transport(self, point_a: Any, point_b: Any, tangent_vector_a: Any) -> Any:
         """The same matrix at the second point: the differential of the linear retraction."""
-        self._check(point_a=point_a, point_b=point_b, tangent_vector_a=tangent_vector_a)
+        check_arrays(self.shape, "point_a point_b tangent_vector_a", point_a, point_b, tangent_vector_a)
         return +tangent_vector_a
 
     def parallel_transport(self, start: Any, direction: Any, vector: Any) -> Any:
@@ -245,12 +249,15 @@ class RegularizedGrassmann(Manifold):
         """The regularised projector P = Phi (Phi^T Phi + lam I)^-1 Phi^T as a dense (m, m) matrix; spectrum in [0,
         1).
         """
+        check_arrays(self.shape, "point", point)
         xp = array_namespace(point)
         return self.apply_projector(point, xp.eye(self.m, dtype=point.dtype, device=device(point)))
 
     def apply_projector(self, point: Any, vectors: Any) -> Any:
         """P times an (m, k) matrix, O(m n k) after the factorisation."""
-        return self._graph(point).project(vectors)
+        graph = self._graph(point)
+        check_array(vectors, (self.m, *tuple(getattr(vectors, "shape", ()))[1:2]), "vectors")
+        return graph.project(vectors)
 
     def value_forms(self, point: Any, targets: Any) -> ValueForms:
         """The value f(Phi) for targets Y (m, k) in its four equal forms, each computed from its own formula."""
@@ -295,15 +302,10 @@ class RegularizedGrassmann(Manifold):
         vector = xp.asarray(draw, dtype=point.dtype, device=device(point))
         return vector / norm(graph.lift(vector))
 
-    def _check(self, **arrays: Any) -> None:
-        check_arrays(self.shape, arrays)
-
     def _graph(self, point: Any, **vectors: Any) -> Graph:
-        """The factorised point; raises ValueError where it is not finite, TypeError or ValueError for shapes and
-        types.
-        """
+        """The factorised point, after the checks of it and of the vectors."""
         check_finite(point, self.shape, "point")
-        self._check(**vectors)
+        check_arrays(self.shape, " ".join(["point", *vectors]), point, *vectors.values())
         return Graph.of(point, self.regularization)
 
     def _path(self, point: Any, tangent_vector: Any) -> Path:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-from manifolds.arguments import check_dtype, precision, quiet
+from manifolds.arguments import check_dtype, number, precision, quiet
 from manifolds.subspaces.bases import norm, project_out
 
 __all__ = [
@@ -80,11 +80,11 @@ def principal_vectors(first: Any, second: Any) -> PrincipalVectors:
     left, cosines, right = xp.linalg.svd(U.mT @ V, full_matrices=False)
     F, G = U @ left, V @ right.mT
     near = int(xp.count_nonzero(cosines > HALF))
-    angles = xp.acos((cosines).clip(0.0, 1.0))
+    angles = xp.acos(cosines.clip(0.0, 1.0))
     if near:
         _, sines, turn = xp.linalg.svd(project_out(U, G[:, :near]), full_matrices=False)
         turn = xp.flip(turn.mT, axis=1)
-        small = xp.asin((xp.flip(sines, axis=0)).clip(0.0, 1.0))
+        small = xp.asin(xp.flip(sines, axis=0).clip(0.0, 1.0))
         angles = xp.concat([small, angles[near:]])
         F = xp.concat([F[:, :near] @ turn, F[:, near:]], axis=1)
         G = xp.concat([G[:, :near] @ turn, G[:, near:]], axis=1)
@@ -115,10 +115,10 @@ def subspace_distance(first: Any, second: Any, metric: str = "geodesic") -> Any:
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(map(repr, METRICS))}, got {metric!r}")
     xp = array_namespace(first, second)
+    if min(first.shape[1], second.shape[1]) == 0 or (first.shape == second.shape and bool(xp.all(first == second))):
+        return 0.0 * xp.sum(first[:1])
     if metric == "geodesic":
         return geodesic_distance(first, second)
-    if first.shape == second.shape and bool(xp.all(first == second)):
-        return 0.0 * xp.sum(first[:1])
     if metric == "procrustes":
         return 2.0 * norm(xp.sin(0.5 * angles_of_bases(first, second)))
     sines = xp.sin(angles_of_bases(first, second))
@@ -129,24 +129,25 @@ def subspace_distance(first: Any, second: Any, metric: str = "geodesic") -> Any:
 def geodesic_distance(U: Any, V: Any) -> Any:
     """sqrt(sum theta^2) over all principal angles of orthonormal bases (..., m, p), (..., m, r), with few flops.
 
-    theta^2 = arcsin(s)^2 is a smooth function of s^2 up to pi/4, so the eigenvalues of the sines' Gram matrix give
-    the sum to full relative accuracy, although not each small angle; angles above pi/4 come from the cosines, as they
-    must.
+    The sum forgives what single angles do not: theta^2 is a smooth function of cos theta, so cosines right to eps
+    give it to 2 eps each, enough unless the sum is small. It is a smooth function of sin^2 theta below pi/4, so there
+    the eigenvalues of the sines' Gram matrix give it to full relative accuracy.
     """
+    xp = array_namespace(U, V)
     if V.shape[-1] > U.shape[-1]:
         U, V = V, U
     cosines = U.mT @ V
-    shared = float(norm(cosines)) ** 2
+    shared, count = number(norm(cosines)) ** 2, math.prod(V.shape[:-2]) * V.shape[-1]
     if not math.isfinite(shared):
         raise ValueError("a point has NaN or infinite entries: there is no distance")
-    if math.prod(V.shape[:-2]) * V.shape[-1] - shared <= 0.5:  # the sum of sin^2: every angle is below pi/4
+    if count - shared <= 0.5:  # the sum of sin^2: every angle is below pi/4
         return _near_distance(U, V, cosines)
-    xp = array_namespace(U, V)
-    values = xp.linalg.svdvals(cosines)
-    if float(xp.max(values)) <= HALF:
-        return norm(xp.acos(values))
+    values = xp.linalg.svdvals(cosines).clip(0.0, 1.0)
+    distance = norm(xp.acos(values))
+    if number(distance) ** 2 >= 0.1 * count:
+        return distance
     sines = _squared_sines(V - U @ cosines)
-    return norm(xp.where(sines <= 0.5, xp.asin(xp.sqrt(sines)), xp.acos(values.clip(0.0, 1.0))))
+    return norm(xp.where(sines <= 0.5, xp.asin(xp.sqrt(sines)), xp.acos(values)))
 
 
 def _near_distance(U: Any, V: Any, cosines: Any) -> Any:
@@ -159,7 +160,7 @@ def _near_distance(U: Any, V: Any, cosines: Any) -> Any:
     aligned = U.shape == V.shape and is_aligned(cosines)
     outside = V - U if aligned else V - U @ cosines
     gram = outside.mT @ outside
-    if float(xp.sum(xp.linalg.diagonal(gram))) <= precision(gram):
+    if number(xp.linalg.trace(gram).sum()) <= precision(gram):
         same = U.shape == V.shape and bool(xp.all(U == V))
         return 0.0 * xp.sum(gram) if same else norm(project_out(U, outside))
     sizes = xp.sqrt(xp.linalg.eigvalsh(gram).clip(0.0, 1.0))
@@ -169,7 +170,7 @@ def _near_distance(U: Any, V: Any, cosines: Any) -> Any:
 def is_aligned(cosines: Any) -> bool:
     """True where X^T Y is symmetric to rounding and positive definite, so that Y is its span's basis nearest to X."""
     skew = cosines - cosines.mT
-    if float(norm(skew)) > 8 * precision(cosines) * cosines.shape[-1]:
+    if number(norm(skew)) > 8 * precision(cosines) * cosines.shape[-1]:
         return False
     xp = array_namespace(cosines)
     try:
@@ -182,7 +183,7 @@ def is_aligned(cosines: Any) -> bool:
 def _squared_sines(outside: Any) -> Any:
     """Eigenvalues of E^T E, ascending."""
     xp = array_namespace(outside)
-    return (xp.linalg.eigvalsh(outside.mT @ outside)).clip(0.0, 1.0)
+    return xp.linalg.eigvalsh(outside.mT @ outside).clip(0.0, 1.0)
 
 
 def angles_of_bases(U: Any, V: Any) -> Any:
@@ -193,10 +194,10 @@ def angles_of_bases(U: Any, V: Any) -> Any:
     if V.shape[-1] == 0:
         return U[0, :0]
     sines = xp.flip(xp.linalg.svdvals(project_out(U, V)), axis=-1)
-    small = xp.asin((sines).clip(0.0, 1.0))
-    if float(xp.max(sines)) <= HALF:
+    small = xp.asin(sines.clip(0.0, 1.0))
+    if number(sines.max()) <= HALF:
         return small
-    large = xp.acos((xp.linalg.svdvals(U.mT @ V)).clip(0.0, 1.0))
+    large = xp.acos(xp.linalg.svdvals(U.mT @ V).clip(0.0, 1.0))
     return xp.where(sines <= HALF, small, large)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from manifolds.arguments import check_dtype, precision, quiet
+from manifolds.arguments import check_dtype, number, precision, quiet
 
 __all__ = ["norm", "orthonormal_basis", "polar_factor", "polish", "project_onto", "project_out", "project_out_once"]
 
@@ -46,10 +46,10 @@ def polar_factor(matrix: Any) -> Any:
     _check_tall(matrix, "matrix")
     xp = array_namespace(matrix)
     gram = matrix.mT @ matrix
-    if not 1e-30 < float(xp.max(gram)) < 1e30:  # squares near the ends of float32's range, or NaN
+    if not 1e-30 < number(gram.max()) < 1e30:  # squares near the ends of float32's range, or NaN
         return _polar_factor_by_svd(matrix)
     squares, V = xp.linalg.eigh(gram)
-    least, largest = float(xp.min(squares)), float(xp.max(squares))
+    least, largest = number(squares.min()), number(squares.max())
     if not largest <= 100.0 * least:
         return _polar_factor_by_svd(matrix)
     basis = matrix @ ((V / xp.sqrt(squares)[..., None, :]) @ V.mT)
@@ -95,16 +95,17 @@ def project_out_once(basis: Any, vectors: Any) -> Any:
 @quiet
 def norm(array: Any) -> Any:
     """Frobenius norm over all entries, without the overflow or underflow of their squares."""
-    xp = array_namespace(array)
-    entries = xp.reshape(array, (-1,))
-    square = xp.vecdot(entries, entries)
-    if 1e-30 < float(square) < 1e30:
-        return xp.sqrt(square)
-    largest = xp.max(xp.abs(entries))
-    if not 0 < float(largest) < math.inf:
+    entries = array.reshape(-1)
+    square = entries.dot(entries)
+    if 1e-30 < square < 1e30:
+        return square**0.5
+    if entries.shape[0] == 0:
+        return square
+    largest = abs(entries).max()
+    if not 0 < number(largest) < math.inf:
         return largest
     entries = entries / largest
-    return largest * xp.sqrt(xp.vecdot(entries, entries))
+    return largest * entries.dot(entries) ** 0.5
 
 
 def _check_tall(matrix: Any, name: str) -> None:
@@ -120,7 +121,7 @@ def _check_rank(sizes: Any, matrix: Any) -> None:
     if not bool(xp.all(xp.isfinite(largest))):
         raise ValueError("matrix has NaN or infinite entries")
     if not bool(xp.all(least > precision(matrix) * matrix.shape[-2] * largest)):
-        share = float(xp.min(least / largest)) if float(xp.min(largest)) > 0 else 0.0
+        share = number(xp.min(least / largest)) if number(xp.min(largest)) > 0 else 0.0
         raise ValueError(
             f"matrix must have full column rank, got relative size {share:.1e} of its smallest direction: "
             "leave out dependent columns"
