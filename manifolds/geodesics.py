@@ -1,14 +1,12 @@
 """Curves of subspaces: geodesics, retractions and their inverses, parallel transport.
 
-With D = U diag(sigma) V^T (thin SVD, U^T X = 0) every curve here turns X V toward U, by an angle a(sigma) in each
-plane:
+With D = U diag(sigma) V^T (thin SVD, U^T X = 0) every curve here turns X V toward U, by an angle a(sigma) a plane:
 
     Y = X V cos(a) V^T + U sin(a) V^T,    a = sigma (exponential),  arctan sigma (polar),  2 arctan(sigma / 2) (Cayley).
 
 So X^T Y = V cos(a) V^T is symmetric: Y is the representative of its subspace that is aligned with X, the one nearest
 to X while a < pi/2. The inverse takes angles to sigma. cos(a) and sin(a)/sigma are smooth functions of sigma^2, the
-eigenvalues of D^T D, so for vectors of moderate length the small Gram matrix gives Y to rounding; long ones take QR
-and SVD.
+eigenvalues of D^T D: for vectors of moderate length the Gram matrix gives Y to rounding, long ones take QR and SVD.
 
 Sources: A. Edelman, T. Arias, S. Smith, The geometry of algorithms with orthogonality constraints, 1998;
 T. Bendokat, R. Zimmermann, P.-A. Absil, A Grassmann manifold handbook, 2024.
@@ -37,9 +35,7 @@ class CutLocusWarning(RuntimeWarning):
 
 @dataclass(frozen=True)
 class Polar:
-    """D in polar form: `basis` @ `left` / `scale` are its left, `right` its right singular vectors, `sigma` the
-    values.
-    """
+    """Singular vectors and values of D: `basis` @ `left` / `scale` are the left, `right` the right vectors."""
 
     basis: Any
     left: Any
@@ -112,9 +108,8 @@ def invert(start: Any, end: Any, method: str) -> Any:
     """The tangent vector D at `start` whose curve of the given method arrives at the subspace of `end`.
 
     With start^T end = U diag(cos theta) W^T the part of end W outside start has columns of length sin theta, so
-    D = (I - X X^T) Y W diag(sigma(theta) / sin theta) U^T, sigma = theta, tan theta (polar and QR) or 2 tan(theta /
-    2) (Cayley). These factors are smooth functions of the cosines, which is why clustered small angles need no
-    separating.
+    D = (I - X X^T) Y W diag(sigma(theta) / sin theta) U^T, sigma = theta, tan theta (polar and QR) or
+    2 tan(theta / 2) (Cayley). The factors are smooth functions of the cosines: clustered angles need no separating.
 
     Raises:
         ValueError: an unknown method, NaN or infinite entries, or a right angle that the polar retraction cannot reach.
@@ -172,8 +167,7 @@ def check_method(method: str) -> None:
 
 @quiet
 def parallel_transport(start: Any, direction: Any, vector: Any) -> Any:
-    """H carried parallel along exp(start, t D), t from 0 to 1, as a tangent vector at the representative `advance`
-    returns.
+    """H carried parallel along exp(start, t D), t from 0 to 1, to the representative that `advance` returns.
 
     With D = U diag(sigma) V^T:  H + U (cos sigma - 1) U^T H - X V sin(sigma) U^T H.
 

@@ -53,8 +53,7 @@ class Graph:
 
     @quiet
     def lift(self, D: Any, other: "Graph | None" = None) -> Any:
-        """(I - P) [D; 0] V diag(1 / rho), the horizontal lift (m + n, n) of D; with V and rho of `other` if it is
-        given.
+        """(I - P) [D; 0] V diag(1 / rho), the horizontal lift of D; with V and rho of `other` if given.
 
         The top of (I - P)[D; 0] is D minus its part in span Phi, plus Q (lam / rho^2) Q^T D.
         """
@@ -74,9 +73,7 @@ class Graph:
         return graph.V / graph.rho
 
     def slope(self, D: Any) -> Any:
-        """diag(sigma / rho) Q^T D V diag(1 / rho), (n, n): how fast motion along D tilts the subspace within Phi's
-        own directions.
-        """
+        """diag(sigma / rho) Q^T D V diag(1 / rho), (n, n): the speed of motion along D within Phi's own directions."""
         xp, r = array_namespace(D), self.rank
         tilt = (self.sigma / self.rho)[:r, None] * (self.Q.mT @ (D @ self.inverse_root()))
         padding = xp.zeros((self.V.shape[0] - r, self.V.shape[0]), dtype=tilt.dtype, device=device(tilt))

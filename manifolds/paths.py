@@ -27,11 +27,11 @@ class ChartError(ValueError):
 
 @dataclass(frozen=True)
 class Path:
-    """The geodesic of Gr(m + n, n) from the graph of Phi along D: Phi(t) = Phi + D V diag(1/rho) B(t) L(t)^-1
-    diag(rho) V^T.
+    """The geodesic of Gr(m + n, n) from the graph of Phi along D.
 
-    With lift(D) = Y diag(sigma) W^T: B = W diag(sin(t sigma) / sigma) W^T and L = W diag(cos(t sigma)) W^T - slope B.
-    The bottom block of the subspace is sqrt(lam) V diag(1/rho) L, so that it leaves the chart where L is singular.
+    Phi(t) = Phi + D V diag(1/rho) B(t) L(t)^-1 diag(rho) V^T, where with lift(D) = Y diag(sigma) W^T
+    B = W diag(sin(t sigma) / sigma) W^T and L = W diag(cos(t sigma)) W^T - slope B. The bottom block of the subspace is
+    sqrt(lam) V diag(1/rho) L, so that it leaves the chart where L is singular.
     """
 
     graph: Graph
@@ -65,38 +65,43 @@ class Path:
     def exit_time(self) -> float:
         """First time in (0, 1] at which L is singular to rounding, or infinity.
 
-        The smallest singular value of L changes no faster than ||L'|| <= `speed`, so that from each time on a stretch
-        of length sigma_min / speed is free of zeros. Newton's iteration ends the march at a zero that is near.
+        L(t + h) = L(t) (I + E) with ||E|| <= h (||L^-1|| max sigma + ||L^-1 slope||) is regular while that is below 1,
+        so the march from one time to the next steps over no zero. Newton's iteration ends it at a zero that is near.
         """
-        xp = array_namespace(self.sigma)
-        speed = number(xp.max(self.sigma)) + number(xp.max(xp.linalg.svdvals(self.slope)))
-        if speed < 1.0:
-            return math.inf
-        time, tolerance = 0.0, 8 * precision(self.sigma) * self.sigma.shape[0] * speed
-        while time <= 1.0:
-            least, rate = self._least(time)
-            if least <= tolerance:
+        time = 0.0
+        for _ in range(10_000):
+            least, rate, speed, singular = self._state(time)
+            if singular:
                 return time
-            zero = self._newton(time, least, rate, tolerance) if rate < 0 and -least / rate < 0.1 / speed else None
-            if zero is not None:
-                return zero if zero <= 1.0 else math.inf
-            time += least / speed
-        return math.inf
+            if rate < 0 and -least / rate < min(2.0 / speed, 0.01):
+                zero = self._newton(time)
+                if zero is not None:
+                    return zero if zero <= 1.0 else math.inf
+            time += 1.0 / speed
+            if time > 1.0:
+                return math.inf
+        return time  # as good as singular: no march takes that many steps otherwise
 
-    def _least(self, time: float) -> tuple[float, float]:
-        """Smallest singular value of L(t) and its derivative u^T L'(t) v."""
+    def _state(self, time: float) -> tuple[float, float, float, bool]:
+        """Smallest singular value of L, its derivative u^T L' v, the speed above, and whether L is singular."""
         xp = array_namespace(self.sigma)
         U, values, Vt = xp.linalg.svd(self.bottom(time))
-        return number(values[-1]), number(U[:, -1] @ (self.bottom_rate(time) @ Vt[-1, :]))
+        least, largest = number(values[-1]), number(values[0])
+        if least <= 8 * precision(self.sigma) * values.shape[0] * max(largest, 1.0):
+            return least, 0.0, math.inf, True
+        rate = number(U[:, -1] @ (self.bottom_rate(time) @ Vt[-1, :]))
+        tilt = (U.mT @ self.slope) / values[:, None]
+        speed = number(xp.max(self.sigma)) / least + number(xp.max(xp.linalg.svdvals(tilt)))
+        return least, rate, speed, False
 
-    def _newton(self, time: float, least: float, rate: float, tolerance: float) -> float | None:
+    def _newton(self, time: float) -> float | None:
         for _ in range(20):
-            time -= least / rate
-            least, rate = self._least(time)
-            if least <= tolerance:
+            least, rate, _, singular = self._state(time)
+            if singular:
                 return time
             if rate == 0.0:
                 return None
+            time -= least / rate
         return None
 
 

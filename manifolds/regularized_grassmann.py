@@ -42,6 +42,7 @@ METHODS = ("linear", "second-order", "polar", "exponential")
 class RegularizedGrassmann(Manifold):
     """Matrices Phi (m, n) of any rank with the metric pulled back from Gr(m + n, n) by Phi -> span [Phi; sqrt(lam) I].
 
+    The project's own definition, see the module's text for why this one.
     g(D, E) = lam <(Phi Phi^T + lam I)^-1 D (Phi^T Phi + lam I)^-1, E>, tangent vectors are all (m, n) matrices. As
     lam -> 0 metric and distance tend to those of Gr(m, n) at full rank. The manifold is an open, dense, incomplete
     part of Gr(m + n, n): geodesics may reach infinity in finite time, see `exp`. Right multiplication by an

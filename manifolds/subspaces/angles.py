@@ -108,8 +108,7 @@ def subspace_distance(first: Any, second: Any, metric: str = "geodesic") -> Any:
     Raises:
         ValueError: wrong shapes, an unknown metric, NaN or infinity.
 
-    Source: A. Edelman, T. Arias, S. Smith, The geometry of algorithms with orthogonality constraints, 1998, section
-    4.3.
+    Source: A. Edelman, T. Arias, S. Smith, The geometry of algorithms with orthogonality constraints (1998), 4.3.
     """
     _check_pair(first, second)
     if metric not in METRICS:
@@ -144,7 +143,7 @@ def geodesic_distance(U: Any, V: Any) -> Any:
         return _near_distance(U, V, cosines)
     values = xp.linalg.svdvals(cosines).clip(0.0, 1.0)
     distance = norm(xp.acos(values))
-    if number(distance) ** 2 >= 0.1 * count:
+    if number(distance) ** 2 >= 0.5 * count:
         return distance
     sines = _squared_sines(V - U @ cosines)
     return norm(xp.where(sines <= 0.5, xp.asin(xp.sqrt(sines)), xp.acos(values)))
