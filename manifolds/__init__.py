@@ -1,5 +1,7 @@
 """Geometry of subspaces, for numpy, torch and pymanopt; independent of grassvp."""
 
+from manifolds.checking.reports import Check, CheckReport
+from manifolds.checks import check_gradient, check_hessian, check_invariance, check_manifold, check_retraction
 from manifolds.geodesics import CutLocusWarning
 from manifolds.grassmann import Grassmann
 from manifolds.paths import ChartError
@@ -18,11 +20,18 @@ from manifolds.value import ValueForms
 
 __all__ = [
     "ChartError",
+    "Check",
+    "CheckReport",
     "CutLocusWarning",
     "Grassmann",
     "PrincipalVectors",
     "RegularizedGrassmann",
     "ValueForms",
+    "check_gradient",
+    "check_hessian",
+    "check_invariance",
+    "check_manifold",
+    "check_retraction",
     "orthonormal_basis",
     "polar_factor",
     "principal_angles",

@@ -7,10 +7,10 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from manifolds.arguments import number, precision, quiet
-from manifolds.geodesics import polar_form
+from manifolds.geodesics import parallel_transport, polar_form, turn
 from manifolds.graphs import Graph
 
-__all__ = ["ChartError", "Path", "path", "polar_step"]
+__all__ = ["ChartError", "Path", "carry", "path", "polar_step"]
 
 
 class ChartError(ValueError):
@@ -114,6 +114,15 @@ def path(graph: Graph, D: Any) -> Path:
     """
     form = polar_form(graph.lift(D))
     return Path(graph, D, graph.slope(D), form.sigma.clip(1e-18), form.right)
+
+
+def carry(graph: Graph, direction: Any, vector: Any, end: Any) -> Any:
+    """`vector` carried parallel in Gr(m + n, n) along the geodesic from `graph` to the graph of `end`, in the chart."""
+    xp, basis, lifted, m = array_namespace(end), graph.basis(), graph.lift(direction), end.shape[0]
+    form = polar_form(lifted)
+    moved, carried = turn(basis, form, form.sigma), parallel_transport(basis, lifted, graph.lift(vector))
+    tangent = carried[:m] - end @ carried[m:] / graph.root
+    return graph.root * xp.linalg.solve(moved[m:].mT, tangent.mT).mT
 
 
 def polar_step(K: Any) -> Any:

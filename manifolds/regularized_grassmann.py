@@ -27,10 +27,10 @@ from manifolds.arguments import (
     precision,
 )
 from manifolds.curvature import sectional_curvature
-from manifolds.geodesics import invert_stretch, parallel_transport, polar_form, turn
+from manifolds.geodesics import invert_stretch
 from manifolds.graphs import Graph
 from manifolds.means import frechet_mean
-from manifolds.paths import ChartError, Path, path, polar_step
+from manifolds.paths import ChartError, Path, carry, path, polar_step
 from manifolds.subspaces import norm
 from manifolds.value import ValueForms, value_forms
 
@@ -220,13 +220,7 @@ class RegularizedGrassmann(Manifold):
             ChartError: the geodesic leaves the chart.
         """
         graph = self._graph(start, direction=direction, vector=vector)
-        end = self.exp(start, direction)
-        xp, basis, lifted = array_namespace(start), graph.basis(), graph.lift(direction)
-        form = polar_form(lifted)
-        moved, carried = turn(basis, form, form.sigma), parallel_transport(basis, lifted, graph.lift(vector))
-        root = math.sqrt(self.regularization)
-        tangent = carried[: self.m] - end @ carried[self.m :] / root
-        return root * xp.linalg.solve(moved[self.m :].mT, tangent.mT).mT
+        return carry(graph, direction, vector, self.exp(start, direction))
 
     # Means
 

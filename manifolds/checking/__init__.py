@@ -1,0 +1,1 @@
+"""The parts of manifolds.checks: sampling, numerical derivatives, laws and reports."""
