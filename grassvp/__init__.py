@@ -1,10 +1,16 @@
 """Variable projection of neural networks on the Grassmannian."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from grassvp import errors, features
 from grassvp.reduced import Linearization, ReducedProblem
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import FirstOrder, GaussNewton, LevenbergMarquardt, Solution, Status
 from grassvp.solving import solve
+
+if TYPE_CHECKING:
+    from grassvp import riemannian, theory
 
 __version__ = "0.1.0"
 
@@ -19,5 +25,15 @@ __all__ = [
     "Status",
     "errors",
     "features",
+    "riemannian",
     "solve",
+    "theory",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`riemannian` and `theory` on first use: they bring pymanopt and scipy's integrators along."""
+    if name in ("riemannian", "theory"):
+        return import_module(f"grassvp.{name}")
+    raise AttributeError(f"module 'grassvp' has no attribute {name!r}")
+
