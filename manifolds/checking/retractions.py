@@ -10,7 +10,7 @@ import numpy as np
 from manifolds.checking.curves import Curve, implemented, usable_exp
 from manifolds.checking.differences import FIRST_STEP, remainder_slope
 from manifolds.checking.reports import Check, at_least, at_most
-from manifolds.checking.sampling import perturbed
+from manifolds.checking.sampling import is_finite, perturbed
 from manifolds.checking.vectors import as_tangent, distance, leaves, precision, same_layout, size
 
 __all__ = ["Arc", "idempotence_defect", "retraction_checks"]
@@ -96,8 +96,8 @@ def retraction_checks(arc: Arc, label: str = "") -> Iterator[Check]:
 def on_manifold_checks(arc: Arc, end: Any, label: str) -> Iterator[Check]:
     """R(x, v) is a point: so says is_point, or else the projection there, which is one only at points.
 
-    Nothing where the projection is none at x either, or does not take vectors in the form in which the manifold embeds
-    them, as in pymanopt's products of manifolds with an embedding of their own.
+    All that is asked is a finite R(x, v) where the projection is none at x either, or does not take vectors in the form
+    in which the manifold embeds them, as in pymanopt's products of manifolds with an embedding of their own.
     """
     manifold, name, meaning = arc.manifold, f"on the manifold{label}", "R(x, v) is not a point of the manifold."
     if hasattr(manifold, "is_point"):
@@ -105,6 +105,8 @@ def on_manifold_checks(arc: Arc, end: Any, label: str) -> Iterator[Check]:
         return
     ambient = manifold.embedding(arc.point, arc.vector)
     if distance(manifold.projection(arc.point, ambient), arc.vector) > ON_MANIFOLD * size(arc.vector):
+        unjudged = 0.0 if is_finite(end) else np.inf
+        yield at_most(f"finite{label}", "R(x, v) is finite", unjudged, 0.0, "R(x, v) has NaN or infinite entries.")
         return
     defect = idempotence_defect(manifold, end, ambient)
     yield at_most(name, "proj(y, proj(y, w)) = proj(y, w) at y = R(x, v)", defect, ON_MANIFOLD, meaning)

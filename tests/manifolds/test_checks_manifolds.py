@@ -220,6 +220,15 @@ def test_a_step_off_the_manifold_is_noticed(name):
     assert any(check.name.startswith("on the manifold") for check in report.failures), str(report)
 
 
+def test_a_retraction_that_cannot_be_compared_is_asked_for_finite_points():
+    manifold = pm.Product([pm.FixedRankEmbedded(5, 4, 2), pm.Euclidean(3)])
+    report = check_retraction(manifold, rng=0)
+    assert report.passed and [check.name for check in report.checks] == ["finite 1", "finite 2"]
+    with np.errstate(invalid="ignore"):
+        broken = check_retraction(manifold, rng=0, retraction=lambda x, v: [np.full(3, np.nan)])
+    assert not broken.passed
+
+
 def test_the_order_of_a_retraction_is_measured():
     def slopes(report):
         return [round(check.measured) for check in report.checks if check.name.startswith("first order")]
