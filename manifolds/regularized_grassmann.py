@@ -111,9 +111,9 @@ class RegularizedGrassmann(Manifold):
     # Tangent spaces
 
     def projection(self, point: Any, vector: Any) -> Any:
-        """The identity: every (m, n) matrix is a tangent vector."""
+        """A copy: every (m, n) matrix is a tangent vector."""
         check_arrays(self.shape, "point vector", point, vector)
-        return vector
+        return +vector
 
     to_tangent_space = projection
 
