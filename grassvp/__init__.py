@@ -36,4 +36,3 @@ def __getattr__(name: str) -> Any:
     if name in ("riemannian", "theory"):
         return import_module(f"grassvp.{name}")
     raise AttributeError(f"module 'grassvp' has no attribute {name!r}")
-
