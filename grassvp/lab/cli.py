@@ -1,4 +1,4 @@
-"""The command ``grassvp``: list, run and redraw experiments.
+"""The command ``grassvp``: list, run and redraw experiments, verify the theory.
 
 Results go to standard output, with ``--json`` as exactly one JSON object; everything else goes to standard error. Exit
 status: 0 done, 1 failed, 2 the command or the configuration cannot be used, 130 interrupted.
@@ -20,7 +20,7 @@ import grassvp
 from grassvp.errors import ArgumentError, ArgumentTypeError, GrassvpError
 from grassvp.lab import console, experiments, running
 from grassvp.lab.experiments import Experiment
-from grassvp.lab.progress import live_line, silent
+from grassvp.lab.progress import live_line, live_status, silent
 from grassvp.lab.records import UNFINISHED, Record
 
 T = TypeVar("T")
@@ -103,6 +103,37 @@ def figures_command(directory: Positional[Path], json: FlagCreatePairsOff[bool] 
     return 0
 
 
+def verify_command(claims: str | None = None, seed: int = 0, json: FlagCreatePairsOff[bool] = False) -> int:
+    """Check the claims of the theory, each a prediction beside an independent measurement; exit status 1 if one fails.
+
+    Args:
+        claims: Names such as A1,C3; a letter alone means all its claims. All by default.
+        seed: Of the random inputs.
+        json: Print the claims as one JSON object.
+    """
+    from grassvp.theory.verification import each_claim, select  # scipy's integrators take a while to import
+
+    try:
+        names = select(claims)
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
+    if seed < 0:
+        raise ArgumentError(f"seed must be an integer >= 0, got {seed}")
+    found, code = [], 0
+    reporter = live_status if sys.stderr.isatty() else silent
+    with running.stdout_to_stderr(), reporter("verify") as report:
+        try:
+            for claim in each_claim(names, seed=seed):
+                found.append(claim)
+                report(claim.name)
+        except KeyboardInterrupt:
+            code = 130
+    if code:
+        console.complain(f"interrupted after {len(found)} claims")
+    console.show_claims(found, as_json=json)
+    return code or int(not all(claim.passed for claim in found))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command ``grassvp``; returns its exit status.
 
@@ -137,7 +168,7 @@ def _dispatch(words: list[str]) -> int:
 
     run.__doc__ = run_command.__doc__
     return tyro.extras.subcommand_cli_from_dict(
-        {"list": list_command, "run": run, "figures": figures_command},
+        {"list": list_command, "run": run, "figures": figures_command, "verify": verify_command},
         prog="grassvp",
         description="Variable projection for neural networks: experiments and their records. --version: the version.",
         args=words,

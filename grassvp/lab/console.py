@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,48 @@ def show_files(files: Sequence[Path], record: Record, *, as_json: bool) -> None:
         return
     for path in files:
         print(path)
+
+
+def show_claims(claims: Sequence[Any], *, as_json: bool) -> None:
+    """Claims with both their sides; one JSON object, a table on a terminal, or plain lines."""
+    passed = sum(claim.passed for claim in claims)
+    if as_json:
+        entries = [asdict(claim) | {"passed": claim.passed} for claim in claims]
+        print(to_json({"claims": entries, "passed": passed, "failed": len(claims) - passed}, "claims"), flush=True)
+        return
+    rows = [
+        (
+            claim.name,
+            claim.statement,
+            f"{claim.predicted:.6g}",
+            f"{claim.measured:.6g}",
+            f"{claim.error:.1e}",
+            f"{claim.tolerance:.0e}",
+            "ok" if claim.passed else "FAILED",
+        )
+        for claim in claims
+    ]
+    show_table(("claim", "statement", "predicted", "measured", "error", "allowed", ""), rows)
+    print(f"{passed} of {len(claims)} claims hold")
+
+
+def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns of texts: a table on a terminal, aligned lines elsewhere."""
+    if not sys.stdout.isatty():
+        widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+        for row in (titles, *rows):
+            print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row), style="bold red" if "FAILED" in row else "")
+    Console().print(table)
 
 
 def show_rows(title: str, rows: Mapping[str, str]) -> None:

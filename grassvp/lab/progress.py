@@ -33,6 +33,16 @@ def live_line(label: str, total: int | None = None) -> Iterator[Callback]:
         yield show
 
 
+@contextmanager
+def live_status(label: str) -> Iterator[Callback]:
+    """A reporter of short texts: the last one stands beside a spinner on standard error's terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(label)) as status:
+        yield lambda text: status.update(Text(f"{label}: {text}"))
+
+
 def describe(label: str, iterate: Any, total: int | None, elapsed: float) -> str:
     """One line about an iterate: iteration, value, gradient norm, rank and elapsed time, those that it has."""
     iteration = getattr(iterate, "iteration", None)
