@@ -42,6 +42,8 @@ def check_array(value: Any, shape: tuple[int, ...], name: str) -> None:
     """
     if not hasattr(value, "dtype") or not hasattr(value, "shape"):
         raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(value).__name__}")
+    if isinstance(value, np.matrix | np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain numpy array or a torch tensor, got {type(value).__name__}")
     if value.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
     check_dtype(value, name)
@@ -50,8 +52,14 @@ def check_array(value: Any, shape: tuple[int, ...], name: str) -> None:
 def check_arrays(shape: tuple[int, ...], names: str, *arrays: Any) -> None:
     """`check_array` for each, quick where all is well, and TypeError where numpy and torch are mixed."""
     kind = type(arrays[0])
+    plain = kind is np.ndarray or not issubclass(kind, np.ndarray)
     for array in arrays:
-        if type(array) is not kind or getattr(array, "shape", None) != shape or kind_of(array.dtype) not in FLOATS:
+        if (
+            not plain
+            or type(array) is not kind
+            or getattr(array, "shape", None) != shape
+            or kind_of(array.dtype) not in FLOATS
+        ):
             break
     else:
         return
@@ -62,6 +70,8 @@ def check_arrays(shape: tuple[int, ...], names: str, *arrays: Any) -> None:
 
 def check_dtype(value: Any, name: str) -> None:
     """Raise TypeError unless the array holds float32 or float64 numbers."""
+    if not hasattr(value, "dtype"):
+        raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(value).__name__}")
     kind = kind_of(value.dtype)
     if kind in FLOATS:
         return
@@ -108,7 +118,10 @@ def check_positive(value: Any, name: str) -> float:
     """
     if isinstance(value, bool | str | complex) or not hasattr(value, "__float__") or np.ndim(value) > 0:
         raise TypeError(f"{name} must be a number > 0, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be finite and > 0, got {number}")
     return number
@@ -141,7 +154,11 @@ def passes(check: Callable[..., None], *arguments: Any) -> bool:
 
 def generator(rng: Any, stream: int) -> np.random.Generator:
     """A Generator as it is, or a new one; a seed gives independent streams, so that a vector is not its point."""
-    if stream == 0 or rng is None or isinstance(rng, np.random.Generator):
+    if rng is None or isinstance(rng, np.random.Generator):
+        return np.random.default_rng(rng)
+    if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
+        raise TypeError(f"rng must be a numpy Generator, a seed >= 0 or None, got {rng!r}")
+    if stream == 0:
         return np.random.default_rng(rng)
     return np.random.default_rng(np.random.SeedSequence(rng, spawn_key=(stream,)))
 

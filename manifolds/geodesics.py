@@ -83,13 +83,15 @@ def advance(point: Any, vector: Any, method: str) -> Any:
             factorisation with positive diagonal.
 
     Raises:
-        ValueError: an unknown method, NaN or infinite entries.
+        ValueError: an unknown method, NaN or infinite entries, or a vector so long that X + D has no full rank.
     """
     check_method(method)
-    if method == "polar":
-        return polar_factor(point + vector)
-    if method == "qr":
-        return orthonormal_basis(point + vector)
+    if method in ("polar", "qr"):
+        factor = polar_factor if method == "polar" else orthonormal_basis
+        try:
+            return factor(point + vector)
+        except ValueError as error:
+            raise ValueError(f"point + tangent_vector cannot be retracted by {method!r}: {error}") from error
     xp, form = array_namespace(point, vector), polar_form(vector)
     angle = form.sigma if method == "exponential" else 2.0 * xp.atan(0.5 * form.sigma)
     return turn(point, form, angle)

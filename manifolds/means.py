@@ -22,7 +22,7 @@ def frechet_mean(manifold: Any, points: Any, *, max_iterations: int = 500) -> An
     """
     xp, count = array_namespace(points), points.shape[0]
     eps = precision(points)
-    mean, last = +points[0], float("inf")
+    mean, last = 1.0 * points[0], float("inf")
     for _ in range(max_iterations):
         gradient = sum((manifold.log(mean, points[i]) for i in range(count)), start=xp.zeros_like(mean)) / count
         size = number(norm(gradient))

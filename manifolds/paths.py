@@ -1,6 +1,8 @@
 """Geodesics of Gr(m + n, n) seen in the chart of graphs, and the time at which they leave it."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,7 @@ from manifolds.arguments import number, precision, quiet
 from manifolds.geodesics import parallel_transport, polar_form, turn
 from manifolds.graphs import Graph
 
-__all__ = ["ChartError", "Path", "carry", "path", "polar_step"]
+__all__ = ["ChartError", "Path", "carry", "far_apart", "path", "polar_step"]
 
 
 class ChartError(ValueError):
@@ -23,6 +25,17 @@ class ChartError(ValueError):
     def __init__(self, message: str, time: float):
         super().__init__(message)
         self.time = time
+
+
+@contextmanager
+def far_apart(name: str) -> Iterator[None]:
+    """Turns a geodesic that leaves the chart into an error about the points that it was to join."""
+    try:
+        yield
+    except ChartError as error:
+        raise ChartError(
+            f"{name} are too far apart: the way to their mean leads through infinity", error.time
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -75,8 +88,8 @@ class Path:
                 return time
             if rate < 0 and -least / rate < min(2.0 / speed, 0.01):
                 zero = self._newton(time)
-                if zero is not None:
-                    return zero if zero <= 1.0 else math.inf
+                if zero is not None:  # one at the end to rounding counts
+                    return min(zero, 1.0) if zero <= 1.0 + 64 * precision(self.sigma) else math.inf
             time += 1.0 / speed
             if time > 1.0:
                 return math.inf

@@ -30,7 +30,7 @@ from manifolds.curvature import sectional_curvature
 from manifolds.geodesics import invert_stretch
 from manifolds.graphs import Graph
 from manifolds.means import frechet_mean
-from manifolds.paths import ChartError, Path, carry, path, polar_step
+from manifolds.paths import ChartError, Path, carry, far_apart, path, polar_step
 from manifolds.subspaces import norm
 from manifolds.value import ValueForms, value_forms
 
@@ -50,7 +50,8 @@ class RegularizedGrassmann(Manifold):
     different points.
 
     Every operation costs O(m n^2); no (m, m) matrix is formed, except by `projector`, whose answer it is. Numpy
-    arrays and torch tensors, float32 and float64, are answered in kind.
+    arrays and torch tensors, float32 and float64, are answered in kind; not for
+    automatic differentiation, because an SVD has no derivative where singular values repeat.
 
     Args:
         m: rows.
@@ -113,7 +114,7 @@ class RegularizedGrassmann(Manifold):
     def projection(self, point: Any, vector: Any) -> Any:
         """A copy: every (m, n) matrix is a tangent vector."""
         check_arrays(self.shape, "point vector", point, vector)
-        return +vector
+        return 1.0 * vector
 
     to_tangent_space = projection
 
@@ -127,7 +128,8 @@ class RegularizedGrassmann(Manifold):
         inverted.
         """
         check_arrays(self.shape, "point euclidean_gradient", point, euclidean_gradient)
-        return self._left(point, self._right(point, euclidean_gradient)) / self.regularization
+        F = self._scaled(point)
+        return self.regularization * _left(F, _right(F, euclidean_gradient))
 
     def euclidean_to_riemannian_hessian(
         self, point: Any, euclidean_gradient: Any, euclidean_hessian: Any, tangent_vector: Any
@@ -145,10 +147,9 @@ class RegularizedGrassmann(Manifold):
             euclidean_hessian,
             tangent_vector,
         )
-        curved = self._left(
-            point, self._right(point, euclidean_hessian) + euclidean_gradient @ (tangent_vector.mT @ point)
-        )
-        return (curved + point @ (tangent_vector.mT @ self._right(point, euclidean_gradient))) / self.regularization
+        F, turned = self._scaled(point), tangent_vector.mT / math.sqrt(self.regularization)
+        curved = _left(F, _right(F, euclidean_hessian) + euclidean_gradient @ (turned @ F))
+        return self.regularization * (curved + F @ (turned @ _right(F, euclidean_gradient)))
 
     # Curves
 
@@ -211,7 +212,7 @@ class RegularizedGrassmann(Manifold):
     def transport(self, point_a: Any, point_b: Any, tangent_vector_a: Any) -> Any:
         """The same matrix at the second point: the differential of the linear retraction."""
         check_arrays(self.shape, "point_a point_b tangent_vector_a", point_a, point_b, tangent_vector_a)
-        return +tangent_vector_a
+        return 1.0 * tangent_vector_a
 
     def parallel_transport(self, start: Any, direction: Any, vector: Any) -> Any:
         """`vector` carried parallel along exp(start, t direction), 0 <= t <= 1, through Gr(m + n, n).
@@ -225,13 +226,23 @@ class RegularizedGrassmann(Manifold):
     # Means
 
     def pair_mean(self, point_a: Any, point_b: Any) -> Any:
-        """Midpoint of the shortest geodesic between two points."""
-        return self.exp(point_a, 0.5 * self.log(point_a, point_b))
+        """Midpoint of the shortest geodesic between two points.
+
+        Raises:
+            ChartError: the way to the midpoint, or the midpoint itself, is at infinity of the chart.
+        """
+        with far_apart("point_a and point_b"):
+            return self.exp(point_a, 0.5 * self.log(point_a, point_b))
 
     def mean(self, points: Any) -> Any:
-        """Frechet mean of a stack of points (count, m, n), unique if they lie in a ball of radius pi/4."""
+        """Frechet mean of a stack of points (count, m, n), unique if they lie in a ball of radius pi/4.
+
+        Raises:
+            ChartError: the points are so far apart that the way to their mean leaves the chart.
+        """
         check_stack(points, self.shape)
-        return frechet_mean(self, points)
+        with far_apart("points"):
+            return frechet_mean(self, points)
 
     # Least squares
 
@@ -250,13 +261,13 @@ class RegularizedGrassmann(Manifold):
 
     def apply_projector(self, point: Any, vectors: Any) -> Any:
         """P times an (m, k) matrix, O(m n k) after the factorisation."""
-        graph = self._graph(point)
-        check_array(vectors, (self.m, *tuple(getattr(vectors, "shape", ()))[1:2]), "vectors")
+        graph, columns = self._graph(point), tuple(getattr(vectors, "shape", ()))[1:2]
+        check_array(vectors, (self.m, *(columns or (1,))), "vectors")
         return graph.project(vectors)
 
     def value_forms(self, point: Any, targets: Any) -> ValueForms:
         """The value f(Phi) for targets Y (m, k) in its four equal forms, each computed from its own formula."""
-        check_finite(targets, (self.m, *tuple(targets.shape)[1:2]), "targets")
+        check_finite(targets, (self.m, *tuple(getattr(targets, "shape", ()))[1:2]), "targets")
         targets = targets if targets.ndim == 2 else targets[:, None]
         return value_forms(self._graph(point), point, targets)
 
@@ -306,10 +317,16 @@ class RegularizedGrassmann(Manifold):
     def _path(self, point: Any, tangent_vector: Any) -> Path:
         return path(self._graph(point, tangent_vector=tangent_vector), tangent_vector)
 
-    def _left(self, point: Any, matrix: Any) -> Any:
-        """(Phi Phi^T + lam I) times an (m, n) matrix."""
-        return point @ (point.mT @ matrix) + self.regularization * matrix
+    def _scaled(self, point: Any) -> Any:
+        """F = Phi / sqrt(lam), of moderate size however small or large lam is."""
+        return point / math.sqrt(self.regularization)
 
-    def _right(self, point: Any, matrix: Any) -> Any:
-        """An (m, n) matrix times (Phi^T Phi + lam I)."""
-        return matrix @ (point.mT @ point) + self.regularization * matrix
+
+def _left(F: Any, matrix: Any) -> Any:
+    """(F F^T + I) times an (m, n) matrix."""
+    return F @ (F.mT @ matrix) + matrix
+
+
+def _right(F: Any, matrix: Any) -> Any:
+    """An (m, n) matrix times (F^T F + I)."""
+    return matrix @ (F.mT @ F) + matrix

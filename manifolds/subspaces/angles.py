@@ -115,7 +115,7 @@ def subspace_distance(first: Any, second: Any, metric: str = "geodesic") -> Any:
         raise ValueError(f"metric must be one of {', '.join(map(repr, METRICS))}, got {metric!r}")
     xp = array_namespace(first, second)
     if min(first.shape[1], second.shape[1]) == 0 or (first.shape == second.shape and bool(xp.all(first == second))):
-        return 0.0 * xp.sum(first[:1])
+        return xp.abs(0.0 * xp.sum(first[:1]))
     if metric == "geodesic":
         return geodesic_distance(first, second)
     if metric == "procrustes":
@@ -202,8 +202,10 @@ def angles_of_bases(U: Any, V: Any) -> Any:
 
 def _check_pair(first: Any, second: Any) -> None:
     for name, basis in (("first", first), ("second", second)):
+        check_dtype(basis, name)
         if basis.ndim != 2 or basis.shape[1] > basis.shape[0]:
             raise ValueError(f"{name} must be (m, p) with p <= m, got shape {tuple(basis.shape)}")
-        check_dtype(basis, name)
+        if not bool(array_namespace(basis).all(array_namespace(basis).isfinite(basis))):
+            raise ValueError(f"{name} has NaN or infinite entries")
     if first.shape[0] != second.shape[0]:
         raise ValueError(f"first and second must have equally many rows, got {first.shape[0]} and {second.shape[0]}")

@@ -109,9 +109,9 @@ def norm(array: Any) -> Any:
 
 
 def _check_tall(matrix: Any, name: str) -> None:
+    check_dtype(matrix, name)
     if matrix.ndim < 2 or matrix.shape[-1] > matrix.shape[-2] or matrix.shape[-1] == 0:
         raise ValueError(f"{name} must be (..., m, n) with 1 <= n <= m, got shape {tuple(matrix.shape)}")
-    check_dtype(matrix, name)
 
 
 def _check_rank(sizes: Any, matrix: Any) -> None:
