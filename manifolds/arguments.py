@@ -153,13 +153,11 @@ def passes(check: Callable[..., None], *arguments: Any) -> bool:
 
 
 def generator(rng: Any, stream: int) -> np.random.Generator:
-    """A Generator as it is, or a new one; a seed gives independent streams, so that a vector is not its point."""
+    """A Generator as it is, or a new one; a seed gives independent streams: a vector is not its point."""
     if rng is None or isinstance(rng, np.random.Generator):
         return np.random.default_rng(rng)
     if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
         raise TypeError(f"rng must be a numpy Generator, a seed >= 0 or None, got {rng!r}")
-    if stream == 0:
-        return np.random.default_rng(rng)
     return np.random.default_rng(np.random.SeedSequence(rng, spawn_key=(stream,)))
 
 

@@ -14,8 +14,13 @@ OFF_MANIFOLD = 1e-6  # relative change by a retraction of the zero vector that t
 
 
 def generator_of(rng: Any) -> np.random.Generator:
-    """A Generator from a Generator, a seed or None."""
+    """A Generator from a Generator, a seed or None.
+
+    A seed gives a stream of its own: targets that a caller drew from the same seed must not be the starting point.
+    """
     try:
+        if isinstance(rng, int | np.integer) and not isinstance(rng, bool):
+            return np.random.default_rng(np.random.SeedSequence(int(rng), spawn_key=(2,)))
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"rng must be an integer >= 0, a numpy Generator or None, got {rng!r}") from error

@@ -200,7 +200,10 @@ class ManifoldObjective:
         value, gradient = float(problem.cost(point)), chart.coordinates(_numpy(problem.riemannian_gradient(point)))
 
         def product(z: np.ndarray) -> np.ndarray:
-            return chart.coordinates(_numpy(problem.riemannian_hessian(point, chart.tangent_vector(z))))
+            try:
+                return chart.coordinates(_numpy(problem.riemannian_hessian(point, chart.tangent_vector(z))))
+            except NotImplementedError as error:
+                raise ArgumentError(f"problem must have a Hessian: {error}") from error
 
         return LocalModel(point, value, gradient, chart, product) if np.all(np.isfinite(gradient)) else None
 

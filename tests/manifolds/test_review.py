@@ -68,7 +68,7 @@ def test_odd_arguments_are_refused_by_name():
         (lambda: M.random_tangent_vector(X, np.random.RandomState(0)), "rng"),
         (lambda: M.dist(np.ma.masked_array(X), np.ma.masked_array(Y)), "point_a"),
         (
-            lambda: M.retraction(X, 1e15 * np.outer(M.projection(X, np.eye(6)[:, :2])[:, 0], [1.0, 0.0])),
+            lambda: M.retraction(X, 1e18 * np.outer(M.projection(X, np.eye(6)[:, :2])[:, 0], [1.0, 0.0])),
             "tangent_vector",
         ),
     ]

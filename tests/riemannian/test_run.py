@@ -130,7 +130,8 @@ def test_a_seed_repeats_the_run_and_the_global_generator_is_left_alone(solver, p
     assert first.history["value"][0] != third.history["value"][0]
     generator = np.random.default_rng(3)
     again, other = (run(problem, solver, rng=generator, max_iterations=6) for _ in range(2))
-    assert again.history["value"][0] == first.history["value"][0] != other.history["value"][0]
+    same = run(problem, solver, rng=np.random.default_rng(3), max_iterations=6)
+    assert again.history["value"][0] == same.history["value"][0] != other.history["value"][0]
 
 
 # Statuses
@@ -409,3 +410,10 @@ def test_points_off_pymanopts_manifolds_are_refused():
     for wrong in ([first, 2 * second], [first], first):
         with pytest.raises(ValueError, match="initial_point"):
             run(deep, initial_point=wrong, max_iterations=0)
+
+
+def test_targets_of_the_same_seed_are_not_the_start():
+    """default_rng(0) drew the targets; a start that repeats those draws would be the minimiser itself."""
+    targets = np.random.default_rng(0).standard_normal((6, 2))
+    problem = subspace_problem(targets, 2)
+    assert run(problem, "steepest-descent", rng=0, max_iterations=0).value > 1e-3 * np.sum(targets**2)

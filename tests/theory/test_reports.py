@@ -8,9 +8,11 @@ from pymanopt.manifolds import Euclidean
 from scipy.optimize import brentq
 
 from grassvp import ReducedProblem, SeparableProblem, solve
+from grassvp.errors import ArgumentError
 from grassvp.features import from_function, mlp
 from grassvp.riemannian import parameter_problem, subspace_problem
 from grassvp.theory import critical_classes, critical_point_report
+from manifolds import Grassmann
 from tests.theory.oracles import slopes_by_differences, targets_with
 
 SHAPES = [([3.0, 2.0, 2.0, 0.5], 9, 3), ([1.0, 1.0], 6, 3), ([5.0], 5, 1), ([4.0, 3.0, 1e-3], 12, 2)]
@@ -197,3 +199,12 @@ BAD = [
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_problem_without_hessian_is_refused_by_name():
+    manifold = Grassmann(5, 2)
+    function = pymanopt.function.numpy(manifold)
+    cost, gradient = function(lambda U: float(np.sum(U[:, 0] ** 2))), function(lambda U: 2 * U)
+    problem = pymanopt.Problem(manifold, cost, euclidean_gradient=gradient)
+    with pytest.raises(ArgumentError, match="problem must have a Hessian"):
+        critical_point_report(problem, manifold.random_point(0))
