@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from manifolds.arguments import check_dtype, number, precision, quiet
@@ -92,11 +93,10 @@ def project_out_once(basis: Any, vectors: Any) -> Any:
     return outside
 
 
-@quiet
 def norm(array: Any) -> Any:
     """Frobenius norm over all entries, without the overflow or underflow of their squares."""
     entries = array.reshape(-1)
-    square = entries.dot(entries)
+    square = np.vdot(entries, entries) if isinstance(entries, np.ndarray) else entries.dot(entries)  # vdot never warns
     if 1e-30 < square < 1e30:
         return square**0.5
     if entries.shape[0] == 0:
