@@ -24,12 +24,13 @@ from manifolds.checking.sampling import as_generator, random_point, unit_vector
 from manifolds.checking.sites import Site
 from manifolds.checking.symmetries import custom_symmetry, default_symmetries
 from manifolds.checking.trial import trial_problem
-from manifolds.checking.vectors import norm, same_layout
+from manifolds.checking.vectors import as_tangent, norm, precision, same_layout
 
 __all__ = ["Check", "CheckReport", "check_gradient", "check_hessian", "check_invariance", "check_manifold"]
 __all__ += ["check_retraction"]
 
 PLACES = 2  # random places at which a manifold is looked at
+TANGENT = 1e-6  # relative, of the part of a caller's tangent vector that is not tangent
 
 
 def check_manifold(manifold: Any, *, rng: Any = None) -> CheckReport:
@@ -110,7 +111,7 @@ def check_gradient(problem: Any, *, point: Any = None, tangent_vector: Any = Non
 
     Raises:
         TypeError: not a problem, or not a generator.
-        ValueError: no gradient, or a tangent vector that is zero or has no point.
+        ValueError: no gradient, or a tangent vector that is zero, not tangent or has no point.
 
     Source: N. Boumal, An introduction to optimization on smooth manifolds, 2023, section 4.8.
     """
@@ -133,7 +134,7 @@ def check_hessian(problem: Any, *, point: Any = None, tangent_vector: Any = None
 
     Raises:
         TypeError: not a problem, or not a generator.
-        ValueError: no Hessian, or a tangent vector that is zero or has no point.
+        ValueError: no Hessian, or a tangent vector that is zero, not tangent or has no point.
 
     Source: N. Boumal, An introduction to optimization on smooth manifolds, 2023, section 6.8.
     """
@@ -182,7 +183,24 @@ def site_of(problem: Any, point: Any, tangent_vector: Any, rng: Any) -> Site:
         length = norm(problem.manifold, point, tangent_vector)
         if not (np.isfinite(length) and length > 0):
             raise ValueError(f"tangent_vector must have a finite length > 0, got {length}")
+        require_tangent(problem.manifold, point, tangent_vector, rng)
     return Site(problem, random_point(problem.manifold, rng) if point is None else point, rng, tangent_vector)
+
+
+def require_tangent(manifold: Any, point: Any, vector: Any, rng: np.random.Generator) -> None:
+    """Raise ValueError where to_tangent_space changes the vector, unless it changes random tangent vectors too."""
+
+    def defect(tangent: Any) -> float:
+        tangent = as_tangent(manifold, point, tangent)
+        projected = as_tangent(manifold, point, manifold.to_tangent_space(point, tangent))
+        return norm(manifold, point, projected - tangent) / norm(manifold, point, tangent)
+
+    bound = max(TANGENT, 1e3 * precision(point, vector))
+    try:
+        if manifold.dim > 0 and defect(unit_vector(manifold, point, rng)) <= bound < (error := defect(vector)):
+            raise ValueError(f"tangent_vector must be tangent at the point: {error:.2g} of its length is not")
+    except NotImplementedError:
+        return
 
 
 def attempt(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:

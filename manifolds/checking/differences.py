@@ -68,14 +68,17 @@ class Samples:
 def sample_along(function: Callable[[float], float], eps: float) -> Samples:
     """Samples of a function, whose values are rounded to eps at least.
 
-    The first step is halved until the curve exists there: a geodesic may leave the domain of a chart.
+    The first step is halved until the curve exists there, with finite values: a geodesic may leave the domain of a
+    chart, or of the function.
 
     Raises:
-        ValueError: the curve exists for no step.
+        ValueError: the curve exists for no step, or the values are not finite.
     """
     here, step = function(0.0), first_step(function)
     steps = step * 0.5 ** np.arange(LEVELS)
     ahead, behind = (np.array([function(sign * t) for t in steps.tolist()]) for sign in (1.0, -1.0))
+    if not np.all(np.isfinite([here, *ahead, *behind])):
+        raise ValueError("the values near the point are not finite")
     noise = max(eps * abs(here), noise_level(function, step * SPACING))
     return Samples(steps, ahead, behind, here, noise)
 
@@ -85,14 +88,16 @@ def first_step(function: Callable[[float], float]) -> float:
     step = FIRST_STEP
     while True:
         try:
-            for sign in (1.0, -1.0):
-                function(sign * step)
+            values = [function(sign * step) for sign in (1.0, -1.0)]
         except ValueError:
-            step *= 0.5
-            if step < FIRST_STEP * 2.0**-30:
+            if step < FIRST_STEP * 2.0**-29:
                 raise
         else:
-            return step
+            if np.all(np.isfinite(values)):
+                return step
+            if step < FIRST_STEP * 2.0**-29:
+                raise ValueError("the values near the point are not finite")
+        step *= 0.5
 
 
 def noise_level(function: Callable[[float], float], spacing: float) -> float:

@@ -17,13 +17,17 @@ from manifolds.checking.places import Place
 from manifolds.checking.reports import Check, at_most
 from manifolds.checking.retractions import idempotence_defect
 from manifolds.checking.sampling import is_finite
-from manifolds.checking.vectors import as_tangent, distance, inner, same_layout, size
+from manifolds.checking.vectors import as_tangent, distance, inner, leaves, mapped, precision, same_layout, size
 
 __all__ = ["LAWS", "law_checks"]
 
 ALGEBRAIC = 1e-8
 GEODESIC = 1e-6  # leaves room for distances by the arccosine, which are off by sqrt(eps)
 STEP = 1e-4  # of a velocity by central differences, of fourth order
+COARSE = 1e-12  # unit of rounding from which on these differences need longer steps
+NEAR = 1e-4  # of the way to the end of a short vector
+LARGEST_DIM = 100  # of a manifold whose tangent spaces are counted out
+RANK = 1e-5  # relative, of singular values that count
 
 
 def points_law(p: Place) -> float:
@@ -35,8 +39,10 @@ def points_law(p: Place) -> float:
 
 
 def randomness_law(p: Place) -> float:
-    same = distance(p.x, p.other) <= ALGEBRAIC * size(p.x) or p.norm(p.u - p.v) <= ALGEBRAIC
-    return 1.0 if same and p.manifold.dim > 0 else 0.0
+    """On a manifold of dimension 1 there are two unit vectors only, which two draws may share."""
+    same_point = p.manifold.dim > 0 and distance(p.x, p.other) <= ALGEBRAIC * size(p.x)
+    same_vector = p.manifold.dim > 1 and p.norm(p.u - p.v) <= ALGEBRAIC
+    return float(same_point or same_vector)
 
 
 def symmetric_law(p: Place) -> float:
@@ -51,7 +57,7 @@ def bilinear_law(p: Place) -> float:
 
 
 def positive_law(p: Place) -> float:
-    combinations = (p.u, p.v, p.w, p.u - p.v) if p.manifold.dim > 0 else ()
+    combinations = (p.u, p.v, p.w, p.u - 0.3 * p.v) if p.manifold.dim > 0 else ()
     return float(any(not p.inner(vector, vector) > 0 for vector in combinations))
 
 
@@ -99,9 +105,10 @@ def velocity_law(p: Place) -> float:
     if not (same_layout(p.x, p.ambient) and isinstance(p.x, np.ndarray)):
         raise NotImplementedError("no ambient space")
     ends = []
+    step = max(STEP, precision(p.x) ** 0.2 if precision(p.x) > COARSE else 0.0)  # wider at single precision
     for t in (0.0, 1.0, 5.0):
-        near, far = ([p.exp(p.x, (t + sign * h) * p.short(p.u)) for sign in (1, -1)] for h in (STEP, 2 * STEP))
-        velocity = (8 * (near[0] - near[1]) - (far[0] - far[1])) / (12 * STEP)
+        near, far = ([p.exp(p.x, (t + sign * h) * p.short(p.u)) for sign in (1, -1)] for h in (step, 2 * step))
+        velocity = (8 * (near[0] - near[1]) - (far[0] - far[1])) / (12 * step)
         end = p.exp(p.x, t * p.short(p.u))
         ends.append(abs(p.norm(p.manifold.projection(end, velocity), end) - p.norm(p.short(p.u))))
     return max(ends) / p.length
@@ -150,6 +157,30 @@ def linear_transport_law(p: Place) -> float:
     return p.norm(both - (2 * v - 3 * w), end)
 
 
+def transport_start_law(p: Place) -> float:
+    moved = [as_tangent(p.manifold, p.x, p.manifold.transport(p.x, p.x, vector)) for vector in (p.u, p.v)]
+    return max(p.norm(a - vector) for a, vector in zip(moved, (p.u, p.v), strict=True))
+
+
+def near_transport_law(p: Place) -> float:
+    """In products of vectors, which unlike the arrays are the same for all representatives of the end."""
+    vectors = (p.u, p.v, p.w)
+    end = p.manifold.retraction(p.x, NEAR * p.short(p.u))
+    moved = [as_tangent(p.manifold, end, p.manifold.transport(p.x, end, vector)) for vector in vectors]
+    return max(
+        abs(inner(p.manifold, end, a, b) - p.inner(u, v))
+        for a, u in zip(moved, vectors, strict=True)
+        for b, v in zip(moved, vectors, strict=True)
+    )
+
+
+def onward_transport_law(p: Place) -> float:
+    end = p.exp(p.x, NEAR * p.short(p.u))
+    back = as_tangent(p.manifold, end, p.manifold.log(end, p.x))
+    moved = as_tangent(p.manifold, end, p.manifold.transport(p.x, end, p.u))
+    return abs(inner(p.manifold, end, moved, back) / (NEAR * p.length) + p.inner(p.u, p.u))
+
+
 def isometry_law(p: Place) -> float:
     transport = require(p.manifold, "parallel_transport")
     end = p.exp(p.x, p.short(p.u))
@@ -158,6 +189,49 @@ def isometry_law(p: Place) -> float:
     products = [[inner(p.manifold, end, a, b) for a in moved] for b in moved]
     errors = np.array(products) - [[p.inner(a, b) for a in vectors] for b in vectors]
     return max(float(np.max(np.abs(errors))), *(p.off_tangent(end, vector) for vector in moved))
+
+
+def parallel_start_law(p: Place) -> float:
+    transport = require(p.manifold, "parallel_transport")
+    return max(p.norm(transport(p.x, 0.0 * p.u, vector) - vector) for vector in (p.u, p.v))
+
+
+def autoparallel_law(p: Place) -> float:
+    transport, direction = require(p.manifold, "parallel_transport"), p.short(p.u)
+    end = p.exp(p.x, direction)
+    back = as_tangent(p.manifold, end, p.manifold.log(end, p.x))
+    return p.norm(transport(p.x, direction, direction) + back, end) / p.length
+
+
+def dimension_law(p: Place) -> float:
+    """The span of projected vectors of the ambient space; of random tangent vectors where there is no such space."""
+    dim = int(p.manifold.dim)
+    if dim > LARGEST_DIM:
+        raise NotImplementedError("too many vectors")
+    vectors = [p.random_vector() for _ in range(dim + 3)]
+    rows = [np.concatenate([leaf.ravel() for leaf in leaves(vector)]) for vector in vectors]
+    values = np.linalg.svd(np.array([np.concatenate([np.real(row), np.imag(row)]) for row in rows]), compute_uv=False)
+    return float(abs(int(np.sum(values > RANK * max(np.max(values), RANK))) - dim))
+
+
+def membership_law(p: Place) -> float:
+    """What has NaN entries is not a point of any manifold."""
+    judged = require(p.manifold, "is_point")
+    try:
+        return float(bool(judged(mapped(lambda leaf: np.full_like(leaf, np.nan), p.x))))
+    except (ValueError, FloatingPointError, np.linalg.LinAlgError):
+        return 0.0
+
+
+def mean_law(p: Place) -> float:
+    """At the mean of points the vectors to them add up to zero."""
+    mean = require(p.manifold, "mean")
+    if not isinstance(p.x, np.ndarray):
+        raise NotImplementedError("no stacks of points")
+    points = [p.exp(p.x, p.short(vector)) for vector in (p.u, p.v, p.w)]
+    middle = mean(np.stack(points))
+    pulls = [p.manifold.log(middle, point) for point in points]
+    return p.norm(pulls[0] + pulls[1] + pulls[2], middle) / p.length
 
 
 def inverse_retraction_law(p: Place) -> float:
@@ -175,6 +249,7 @@ def require(manifold: Any, name: str) -> Callable[..., Any]:
 
 LAWS: tuple[tuple[str, str, Callable[[Place], float], float], ...] = (
     ("random points", "x, R(x, v) are points of the manifold", points_law, ALGEBRAIC),
+    ("is_point", "NaN is not a point", membership_law, 0.5),
     ("random points differ", "two draws are not the same", randomness_law, 0.5),
     ("metric is symmetric", "<u, v> = <v, u>, real", symmetric_law, ALGEBRAIC),
     ("metric is bilinear", "<a u + b v, w> = a <u, w> + b <v, w>", bilinear_law, ALGEBRAIC),
@@ -183,6 +258,7 @@ LAWS: tuple[tuple[str, str, Callable[[Place], float], float], ...] = (
     ("zero vector", "|0| = 0, v + 0 = v", zero_vector_law, ALGEBRAIC),
     ("projection fixes tangents", "proj(x, v) = v for tangent v", tangent_law, ALGEBRAIC),
     ("projection is idempotent", "proj(x, proj(x, z)) = proj(x, z)", idempotent_law, ALGEBRAIC),
+    ("dimension", "proj(x, z) for all z span a space of dimension dim", dimension_law, 0.5),
     ("to_tangent_space", "to_tangent_space(x, v) = v for tangent v", tangentialize_law, ALGEBRAIC),
     ("exp of zero", "exp(x, 0) = x", exp_zero_law, GEODESIC),
     ("length of geodesics", "dist(x, exp(x, v)) = |v| for short v", radial_law, GEODESIC),
@@ -196,7 +272,13 @@ LAWS: tuple[tuple[str, str, Callable[[Place], float], float], ...] = (
     ("midpoint", "dist(x, m) = dist(m, y) = dist(x, y) / 2, m = pair_mean(x, y)", midpoint_law, GEODESIC),
     ("transport is tangent", "transport(x, y, v) is tangent at y", transport_law, ALGEBRAIC),
     ("transport is linear", "T(a v + b w) = a T(v) + b T(w)", linear_transport_law, ALGEBRAIC),
+    ("transport to the same point", "transport(x, x, v) = v", transport_start_law, ALGEBRAIC),
+    ("transport nearby", "<T u, T v> -> <u, v> as y -> x", near_transport_law, 1e-2),
+    ("transport onward", "<T u, -log(y, x)> = t |u|^2 + o(t), y = exp(x, t u)", onward_transport_law, 1e-2),
     ("parallel transport", "<T u, T v> = <u, v>, tangent", isometry_law, ALGEBRAIC),
+    ("parallel transport by zero", "parallel_transport(x, 0, v) = v", parallel_start_law, ALGEBRAIC),
+    ("parallel transport of the direction", "T d = -log(exp(x, d), x)", autoparallel_law, GEODESIC),
+    ("mean", "sum of log(m, x_i) = 0, m = mean(x_1, ..., x_n)", mean_law, GEODESIC),
     ("inverse retraction", "inverse_retraction(x, R(x, v)) = v", inverse_retraction_law, GEODESIC),
 )
 

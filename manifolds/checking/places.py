@@ -38,6 +38,12 @@ class Place:
         tangent = self.manifold.embedding(self.x, self.u)
         return ambient_vector(self.x, self.rng) if same_layout(self.x, tangent) else tangent
 
+    def random_vector(self) -> Any:
+        """A projected vector of the ambient space, or a random tangent vector where points are of another form."""
+        if same_layout(self.x, self.manifold.embedding(self.x, self.u)):
+            return self.manifold.projection(self.x, ambient_vector(self.x, self.rng))
+        return unit_vector(self.manifold, self.x, self.rng)
+
     @cached_property
     def length(self) -> float:
         """The length of short vectors."""

@@ -34,7 +34,8 @@ class Site:
 
     def cost(self, point: Any) -> float:
         """The cost as a float."""
-        return float(np.real(self.problem.cost(point)))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return float(np.real(self.problem.cost(point)))
 
     @cached_property
     def eps(self) -> float:
@@ -62,6 +63,11 @@ class Site:
             return 1e3 * self.eps * size(self.problem.euclidean_gradient(self.point))
         except NotImplementedError:
             return 1e3 * self.eps * abs(self.cost(self.point))
+
+    @cached_property
+    def noise(self) -> float:
+        """What rounding may leave of the derivatives of a cost that is constant along curves."""
+        return max(self.rounding, 1e3 * self.eps * abs(self.cost(self.point)))
 
     @cached_property
     def directions(self) -> dict[str, Any]:

@@ -30,8 +30,6 @@ SOUND = {
     "rotations^2, polar": lambda: pm.SpecialOrthogonalGroup(3, k=2, retraction="polar"),
     "positive definite": lambda: pm.SymmetricPositiveDefinite(4),
     "positive definite^2": lambda: pm.SymmetricPositiveDefinite(3, k=2),
-    "Hermitian positive definite": lambda: pm.HermitianPositiveDefinite(3),
-    "special positive definite": lambda: pm.SpecialHermitianPositiveDefinite(3, k=2),
     "positive": lambda: pm.Positive(3, 2),
     "positive, parallel transport": lambda: pm.Positive(3, 2, use_parallel_transport=True),
     "Poincare ball": lambda: pm.PoincareBall(3),
@@ -69,6 +67,16 @@ DEFECTS = {
         lambda: pm.Product([pm.SpecialOrthogonalGroup(3), pm.Euclidean(3)]),
         {"projection fixes tangents", "Hessian: Hessian is symmetric"},
         {"constant speed", "gradient: derivative, gradient"},
+    ),
+    "HermitianPositiveDefinite.dim counts imaginary parts on the diagonal": (
+        lambda: pm.HermitianPositiveDefinite(3),
+        {"dimension"},
+        {"log of exp", "transport is tangent", "retraction: first order", "gradient: derivative, gradient"},
+    ),
+    "SpecialHermitianPositiveDefinite.dim counts them too": (
+        lambda: pm.SpecialHermitianPositiveDefinite(3, k=2),
+        {"dimension"},
+        {"log of exp", "transport is tangent", "retraction: first order", "gradient: derivative, gradient"},
     ),
 }
 
