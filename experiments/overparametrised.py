@@ -18,11 +18,13 @@ from grassvp.errors import ArgumentError
 from grassvp.lab import plots, stages
 from grassvp.lab.records import Record
 from grassvp.reduced import ReducedProblem
+from grassvp.theory.natural import differential_matrix
 
 FITTED = 1e-10  # value over ||Y||^2 at which a start counts as a success
 CURVE_ERROR = 1e-6  # largest difference of the loss curves, relative to the start, that passes
 FLOW_SHAPE, CENSUS_SHAPE = (5, 16, 2), (3, 8, 2)  # rows, hidden neurons, features
 SMALL_START = 0.02  # factor on the last layer: the linear flow is followed from Phi^2 below lam to far above
+ONTO = 1e-6  # singular values of DPhi that count; at points that run to infinity all but vanish and hide R C^T
 KINDS = ("lam = 0", "lam > 0", "under-parametrised")  # of the census
 STRAY = 1e-8  # relative distance from what theory allows beyond which a critical point is another one
 
@@ -169,7 +171,8 @@ def censuses(config: Config) -> dict[str, Any]:
             now = problem.linearize(report.point)
             C, R = now.coefficients.numpy(), now.projection.residual.numpy()
             product = float(np.linalg.norm(R @ C.T)) / scale
-            full = (report.differential_rank or 0) / now.derivatives.values.numel()
+            sizes = np.linalg.svd(differential_matrix(now), compute_uv=False)
+            full = float(np.sum(sizes > ONTO * sizes[0])) / now.derivatives.values.numel()
             onto = full == 1 and (kind > 0 or report.rank == n)
             away = float(np.abs(classes - report.value).min()) / scale if kind == 0 else float(np.linalg.norm(C))
             rows.append((kind, report.value / scale, full, product, onto, away > STRAY))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from grassvp.errors import ArgumentError
 from grassvp.reduced import ReducedProblem
 from grassvp.theory import verification
 from grassvp.theory.claims import grassmann, limits, networks, parametrisation, regularized, trajectories
@@ -187,3 +188,12 @@ def test_differences():
     assert second_difference(math.cos) == pytest.approx(-1.0, abs=1e-11)
     assert verification.__all__
     assert limits.__all__
+
+
+def test_a_claim_that_cannot_be_measured_fails(monkeypatch):
+    def refuse(rng):
+        raise ArgumentError("rng must be luckier")
+
+    monkeypatch.setitem(CLAIMS, "B5", (refuse,))
+    (claim,) = verify(claims="B5")
+    assert not claim.passed and claim.name == "B5 not measured" and "luckier" in claim.statement

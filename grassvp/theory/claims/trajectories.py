@@ -65,6 +65,7 @@ def b3_flow(rng: np.random.Generator) -> Iterator[Claim]:
     Y = rng.standard_normal((m, 2))
     for name, rank in (("full rank", 3), ("rank 1 of 3", 1)):
         Phi = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n))
+        Phi = Phi / np.linalg.norm(Phi, 2)
         flow = gradient_flow(Y, Phi, np.linspace(0.0, 1.5, 4) / np.linalg.norm(Y, 2) ** 2, regularization=0.3)
         yield same(f"B3 flow, {name}", "Phi(t) = exp(M t) Phi0", flow.closed_points, flow.points, 1e-8)
 
@@ -76,6 +77,7 @@ def b4_flow(rng: np.random.Generator) -> Iterator[Claim]:
     Y = with_spectrum(m, list(mu), rng)
     for rank in (1, 2, 3):
         Phi = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n))
+        Phi = Phi / np.linalg.norm(Phi, 2)
         flow = gradient_flow(Y, Phi, [0.0, 1.0 / mu[0]], regularization=lam)
         found = int(np.linalg.matrix_rank(flow.points[-1], tol=1e-8 * np.linalg.norm(flow.points[-1])))
         yield compare(f"B4 rank {rank}", "the flow keeps the rank of its start", rank, found, 0.0)
