@@ -9,6 +9,7 @@ from pymanopt.manifolds import Euclidean
 
 from grassvp.riemannian.optimizers import global_generator
 from manifolds import Grassmann, RegularizedGrassmann
+from manifolds.tangents import tangent_chart
 
 __all__ = ["TangentBasis", "tangent_basis"]
 
@@ -36,35 +37,13 @@ class TangentBasis:
 
 def tangent_basis(manifold: Any, point: Any) -> TangentBasis:
     """A basis at `point`: in closed form on both Grassmannians and Euclidean spaces, by Gram-Schmidt elsewhere."""
-    if isinstance(manifold, Grassmann) and manifold.k == 1:
-        return _grassmann(point)
-    if isinstance(manifold, RegularizedGrassmann):
-        return _regularized(point, manifold.regularization)
+    if isinstance(manifold, RegularizedGrassmann) or (isinstance(manifold, Grassmann) and manifold.k == 1):
+        chart = tangent_chart(manifold, point)
+        return TangentBasis(chart.dimension, chart.tangent_vector, chart.coordinates)
     if isinstance(manifold, Euclidean):
         shape = np.shape(point)
         return TangentBasis(int(manifold.dim), lambda c: c.reshape(shape), np.ravel)
     return _gram_schmidt(manifold, point)
-
-
-def _grassmann(U: np.ndarray) -> TangentBasis:
-    """D = U_perp C with C (m - n, n): the trace form is that of C."""
-    m, n = U.shape
-    complement = np.linalg.qr(U, mode="complete").Q[:, n:]
-    return TangentBasis(
-        n * (m - n), lambda c: complement @ c.reshape(m - n, n), lambda vector: (complement.T @ vector).ravel()
-    )
-
-
-def _regularized(Phi: np.ndarray, lam: float) -> TangentBasis:
-    """D = S^(1/2) C G^(1/2) / sqrt(lam) in singular vectors: the metric lam <S^-1 D G^-1, E> is the trace form of C."""
-    m, n = Phi.shape
-    L, s, Rt = np.linalg.svd(Phi)
-    rows, cols = np.zeros(m), np.zeros(n)
-    rows[: len(s)] = cols[: len(s)] = s
-    weights = np.sqrt(np.outer(rows**2 + lam, cols**2 + lam) / lam)
-    return TangentBasis(
-        m * n, lambda c: L @ (weights * c.reshape(m, n)) @ Rt, lambda vector: (L.T @ vector @ Rt.T / weights).ravel()
-    )
 
 
 def _gram_schmidt(manifold: Any, point: Any) -> TangentBasis:

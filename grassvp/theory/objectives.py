@@ -12,8 +12,8 @@ from torch import Tensor
 from grassvp.arrays import safe_norm
 from grassvp.errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from grassvp.reduced import Linearization, ReducedProblem
-from grassvp.theory.tangents import FlatChart, TangentChart, tangent_chart
 from manifolds import Grassmann, RegularizedGrassmann
+from manifolds.tangents import FlatChart, TangentChart, tangent_chart
 
 __all__ = ["LocalModel", "Objective", "as_objective"]
 

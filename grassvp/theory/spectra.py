@@ -9,7 +9,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from grassvp.arrays import check_count
 from grassvp.errors import ArgumentError
 from grassvp.theory.objectives import LocalModel, as_objective
-from grassvp.theory.tangents import TangentChart
+from manifolds.tangents import TangentChart
 
 __all__ = ["DENSE_LIMIT", "HessianSpectrum", "hessian_matrix", "hessian_spectrum", "spectrum_of"]
 

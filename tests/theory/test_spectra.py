@@ -9,8 +9,8 @@ from grassvp import ReducedProblem, SeparableProblem
 from grassvp.features import mlp
 from grassvp.riemannian.subspace import subspace_problem
 from grassvp.theory import hessian_matrix, hessian_spectrum
-from grassvp.theory.tangents import tangent_chart
 from manifolds import Grassmann, RegularizedGrassmann
+from manifolds.tangents import tangent_chart
 from tests.theory.oracles import (
     complement,
     difference_hessian,

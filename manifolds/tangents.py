@@ -1,4 +1,4 @@
-"""Tangent spaces in orthonormal coordinates of the problem's own metric, where a Hessian is a symmetric matrix.
+"""Tangent spaces in orthonormal coordinates of the manifold's metric, where a Hessian is a symmetric matrix.
 
 A chart is a linear isometry between the tangent space at one point and R^dim. Three are closed forms and cost no more
 than a few products with (m, n) matrices; any other manifold gets a basis by projecting random vectors.
@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from grassvp.errors import ArgumentTypeError
-from manifolds import Grassmann, RegularizedGrassmann
+from manifolds.grassmann import Grassmann
+from manifolds.regularized_grassmann import RegularizedGrassmann
 
 __all__ = ["BasisChart", "FlatChart", "GrassmannChart", "RegularizedChart", "TangentChart", "tangent_chart"]
 
@@ -46,10 +46,10 @@ def tangent_chart(manifold: Any, point: np.ndarray) -> TangentChart:
     """The chart at a point of any manifold with pymanopt's interface whose points are single arrays.
 
     Raises:
-        ArgumentTypeError: points of the manifold are lists of arrays.
+        TypeError: points of the manifold are lists of arrays.
     """
     if not isinstance(point, np.ndarray) or np.iscomplexobj(point):
-        raise ArgumentTypeError(f"point must be one real array for {manifold}, got {type(point).__name__}")
+        raise TypeError(f"point must be one real array for {manifold}, got {type(point).__name__}")
     if isinstance(manifold, Grassmann) and manifold.k == 1:
         return GrassmannChart.at(point)
     if isinstance(manifold, RegularizedGrassmann):
