@@ -72,7 +72,10 @@ def test_every_method_finds_the_joint_minimum_of_scipy(options):
 
 
 def test_the_example_of_o_leary_and_rust():
-    """Three parameters, two features, weights; the answer is that of the paper (Comput. Optim. Appl. 54, 2013)."""
+    """Three parameters, two features, weights; the problem of the paper (Comput. Optim. Appl. 54, 2013).
+
+    The answer is the minimum to 15 digits, from Newton's method on the joint problem in mpmath with 40 digits.
+    """
     t = np.array([0, 0.1, 0.22, 0.31, 0.46, 0.5, 0.63, 0.78, 0.85, 0.97])
     y = [6.9842, 5.1851, 2.8907, 1.4199, -0.2473, -0.5243, -1.0156, -1.0260, -0.9165, -0.6805]
     w = [1, 1, 1, 0.5, 0.5, 1, 0.5, 1, 0.5, 0.5]
@@ -81,13 +84,12 @@ def test_the_example_of_o_leary_and_rust():
         return torch.stack([torch.exp(-p[1] * x) * torch.cos(p[2] * x), torch.exp(-p[0] * x) * torch.cos(p[1] * x)], 1)
 
     problem = SeparableProblem(from_function(model, [0.5, 2.0, 3.0]), t, y, weights=w)
-    theta, C, cost = joint_minimum(problem, [0.5, 2.0, 3.0])
-    np.testing.assert_allclose(theta, [1.0132255, 2.4968675, 4.0625148], rtol=2e-6)
+    theta, C = [1.01322644303495, 2.49686595227934, 4.06251052675773], [[5.84164522035723], [1.14367588988632]]
     for method in METHODS.values():
         solution = solve(problem, method)
-        np.testing.assert_allclose(solution.parameters, theta, rtol=1e-8)
-        np.testing.assert_allclose(solution.coefficients, C, rtol=1e-8)
-        assert solution.value == pytest.approx(cost, rel=1e-12)
+        np.testing.assert_allclose(solution.parameters, theta, rtol=1e-9)
+        np.testing.assert_allclose(solution.coefficients, C, rtol=1e-9)
+        assert np.sqrt(2 * solution.value / 5) == pytest.approx(2.753935489e-3, rel=1e-9)
 
 
 def reference_iterates(reduced, theta, count, kind, mu=1e-3):
