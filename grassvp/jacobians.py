@@ -8,47 +8,94 @@ With A = [W Phi; sqrt(lam) I] = Q R, L = R^-T, and D_j A = [W D_j Phi; 0]:
   exact Hessian  J_K^T J_K - N^T N + E^T N + N^T E - sum_i r_i D^2 (W Phi C)_i.
 Automatic differentiation never passes through the factorisation. Every array indexed by parameters has them last.
 
+Columns of Phi with fixed coefficients (an offset o(theta) of the model) come after the n free ones: they take part in G
+with the identity as their coefficients, and not in T. Bounds on C replace Q and L by what they leave of them, output by
+output (`Projection.coordinates`, `dual_coordinates`).
+
+With more outputs than features, C = Z V^T with V (k, n) orthonormal. J_K = -(I - Q Q^T) DPhi Z V^T and r V then give the
+same J_K^T J_K and J_K^T r from n columns instead of k.
+
 Sources: Golub and Pereyra 1973; Kaufman 1975; O'Leary and Rust 2013 for the two forms of the Jacobian.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from grassvp.features import FeatureDerivatives
 from grassvp.projection import Projection
 
-__all__ = ["dense_jacobian", "envelope_gradient", "hessian_first_order", "jacobian_adjoint_product", "jacobian_product"]
+__all__ = [
+    "compresses",
+    "dense_jacobian",
+    "envelope_gradient",
+    "hessian_first_order",
+    "jacobian_adjoint_product",
+    "jacobian_product",
+    "metric",
+    "metric_product",
+    "model_coefficients",
+    "system_blocks",
+    "weighted",
+]
 
 
 def envelope_gradient(derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None) -> Tensor:
     """Gradient of the value, (q,): -DPhi^*[W R C^T] (envelope theorem; C counts as constant)."""
-    return -derivatives.pullback(weighted(projection.residual, weights), projection.coefficients)
+    return -derivatives.pullback(weighted(projection.residual, weights), model_coefficients(derivatives.values, projection.coefficients))
 
 
 def dense_jacobian(
     derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None, golub_pereyra: bool
 ) -> Tensor:
     """Jacobian of the augmented residual flattened row by row, ((m + n) k, q), or (m k, q) at lam = 0."""
-    G, E, N = _factors(derivatives, projection, weights, golub_pereyra)
-    change = -E if N is None else N - E
-    (m, k, q), p = G.shape, change.shape[0]
-    upper, inner = G.view(m, k * q), change.view(p, k * q)
-    if projection.tail is None:
-        return upper.addmm_(projection.basis, inner).neg_().view(m * k, q)
-    n = projection.tail.shape[0]
-    J = upper.new_empty((m + n), k * q)
-    torch.addmm(upper, projection.basis, inner, beta=-1.0, alpha=-1.0, out=J[:m])
-    torch.mm(projection.tail, inner, out=J[m:]).neg_()
-    return J.view((m + n) * k, q)
+    C, rows = model_coefficients(derivatives.values, projection.coefficients), [_Rows.all(derivatives, projection, weights)]
+    blocks = list(_jacobian_blocks(rows, C, projection, golub_pereyra))
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+
+
+def compresses(derivatives: FeatureDerivatives, projection: Projection) -> bool:
+    """Whether Kaufman's system can be taken with n columns instead of k."""
+    n, k = projection.coefficients.shape
+    return k > n == derivatives.values.shape[1] and projection.restriction is None
+
+
+def system_blocks(
+    derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None, golub_pereyra: bool, size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Row blocks (J, r) of a system that has the J^T J and J^T r of the Jacobian, its ridge rows last.
+
+    Args:
+        derivatives: Phi and its derivative.
+        projection: the linear solve.
+        weights: (m,) row weights, or None.
+        golub_pereyra: the exact Jacobian, or Kaufman's, which is compressed to n columns where there are more outputs.
+        size: rows of Phi in a block; with several blocks no array with all rows of the Jacobian is formed.
+    """
+    C, r, r_tail = model_coefficients(derivatives.values, projection.coefficients), projection.residual, projection.residual_tail
+    if not golub_pereyra and compresses(derivatives, projection):
+        V, Z = torch.linalg.qr(C.T)
+        C, r, r_tail = Z.T, r @ V, None if r_tail is None else r_tail @ V
+    m = r.shape[0]
+    whole = _Rows.all(derivatives, projection, weights)
+    rows = [whole] if size >= m else [whole.block(start, min(start + size, m)) for start in range(0, m, size)]
+    residuals = [*r.split(size), *([] if r_tail is None else [r_tail])]
+    for J, part in zip(_jacobian_blocks(rows, C, projection, golub_pereyra), residuals, strict=True):
+        yield J, part.reshape(-1)
 
 
 def hessian_first_order(derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None) -> Tensor:
     """The exact Hessian without its curvature term, (q, q): J_K^T J_K - N^T N + E^T N + N^T E."""
-    G, E, N = _factors(derivatives, projection, weights, True)
+    rows = _Rows.all(derivatives, projection, weights)
+    G = rows.contraction(model_coefficients(derivatives.values, projection.coefficients))
+    E, N = _restricted(projection, rows.inside(G)), rows.adjoint(projection)
     q = G.shape[-1]
-    orthogonal = (G.view(G.shape[0], -1) - projection.basis @ E.view(E.shape[0], -1)).view(-1, q)
-    tail = None if projection.tail is None else (projection.tail @ E.view(E.shape[0], -1)).view(-1, q)
-    E, N = E.view(-1, q), N.view(-1, q)  # pyright: ignore[reportOptionalMemberAccess]
+    orthogonal = (G.view(G.shape[0], -1) - projection.basis @ E.reshape(E.shape[0], -1)).view(-1, q)
+    tail = None if projection.tail is None else (projection.tail @ E.reshape(E.shape[0], -1)).view(-1, q)
+    E, N = E.reshape(-1, q), N.reshape(-1, q)
     H = orthogonal.T @ orthogonal - N.T @ N + E.T @ N + N.T @ E
     return H if tail is None else H + tail.T @ tail
 
@@ -67,9 +114,7 @@ def jacobian_adjoint_product(
 ) -> Tensor:
     """J_GP^T u, (q,), for u (m + n, k) or (m, k), from one reverse product with DPhi."""
     m = projection.basis.shape[0]
-    inside = projection.basis.T @ cotangent[:m]
-    if projection.tail is not None:
-        inside = inside + projection.tail.T @ cotangent[m:]
+    inside = projection.coordinates(cotangent[:m], cotangent[m:])
     return -combined_pullback(derivatives, projection, weights, cotangent[:m] - projection.basis @ inside, inside)
 
 
@@ -78,35 +123,105 @@ def directional_factors(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(G v, E v, N v) for one direction: (m, k), (p, k), (p, k)."""
     D = weighted(derivatives.pushforward(direction), weights)
-    g = D @ projection.coefficients
-    n = projection.pseudo_factor @ (D.T @ projection.residual).double()
-    return g, projection.basis.T @ g, n.to(g.dtype)
+    g = D @ model_coefficients(derivatives.values, projection.coefficients)
+    n = projection.dual_coordinates(D[:, : projection.coefficients.shape[0]].T @ projection.residual)
+    return g, projection.coordinates(g), n.to(g.dtype)
 
 
 def combined_pullback(
     derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None, along: Tensor, inner: Tensor
 ) -> Tensor:
     """G^T s + N^T t, (q,), for s = `along` (m, k) and t = `inner` (p, k), in one reverse product."""
-    right = (projection.pseudo_factor.T @ inner.double()).to(along.dtype)
+    right = _padded(projection.dual_combination(inner).T, derivatives, projection).T.to(along.dtype)
     left = weighted(torch.cat([along, projection.residual], dim=1), weights)
-    return derivatives.pullback(left, torch.cat([projection.coefficients, right], dim=1))
+    return derivatives.pullback(left, torch.cat([model_coefficients(derivatives.values, projection.coefficients), right], dim=1))
+
+
+def metric(derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None) -> Tensor:
+    """The metric of the (regularised) Grassmannian pulled back to theta, (q, q): <(I - Q Q^T) D_i A L^T, D_j A L^T>."""
+    factor = _padded(projection.pseudo_factor, derivatives, projection)
+    return derivatives.gram(projection.basis, factor, weights)
+
+
+def metric_product(
+    derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None, direction: Tensor
+) -> Tensor:
+    """The pulled-back metric times v, (q,): one forward and one reverse product."""
+    n = projection.coefficients.shape[0]
+    D = weighted(derivatives.pushforward(direction)[:, :n], weights)
+    L = projection.pseudo_factor.to(D.dtype)
+    left = (D - projection.basis @ (projection.basis.T @ D)) @ L.T
+    return derivatives.pullback(weighted(left, weights), _padded(L, derivatives, projection).T)
+
+
+def model_coefficients(values: Tensor, C: Tensor) -> Tensor:
+    """C, or [C; I] where the last columns of the feature values have fixed coefficients."""
+    fixed = values.shape[1] - C.shape[0]
+    return C if fixed == 0 else torch.cat([C, torch.eye(fixed, dtype=C.dtype, device=C.device)])
 
 
 def weighted(rows: Tensor, weights: Tensor | None) -> Tensor:
-    """W times a matrix of rows."""
-    return rows if weights is None else weights[:, None] * rows
+    """W times rows of any shape."""
+    return rows if weights is None else weights.view(-1, *[1] * (rows.ndim - 1)) * rows
 
 
-def _factors(
-    derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None, with_adjoint: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """(G, E, N) for all parameters: (m, k, q), (p, k, q), (p, k, q); N only `with_adjoint`."""
-    G = derivatives.contract(projection.coefficients).contiguous()
-    if weights is not None:
-        G *= weights[:, None, None]
-    m, k, q = G.shape
-    E = (projection.basis.T @ G.view(m, k * q)).view(-1, k, q)
-    if not with_adjoint:
-        return G, E, None
-    N = derivatives.contract_adjoint(weighted(projection.residual, weights), projection.pseudo_factor)
-    return G, E, N.to(G.dtype)
+def _padded(factor: Tensor, derivatives: FeatureDerivatives, projection: Projection) -> Tensor:
+    """A matrix (p, n) with zero columns behind it for the columns of Phi with fixed coefficients."""
+    fixed = derivatives.values.shape[1] - projection.coefficients.shape[0]
+    return pad(factor, (0, fixed)) if fixed else factor
+
+
+def _restricted(projection: Projection, E: Tensor) -> Tensor:
+    return E if projection.restriction is None else projection.restriction.project(E)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Some rows of the problem: what they add to E and N, and their part of G."""
+
+    derivatives: FeatureDerivatives
+    basis: Tensor
+    residual: Tensor
+    weights: Tensor | None
+
+    @staticmethod
+    def all(derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None) -> "_Rows":
+        return _Rows(derivatives, projection.basis, projection.residual, weights)
+
+    def block(self, start: int, stop: int) -> "_Rows":
+        weights = None if self.weights is None else self.weights[start:stop]
+        rows = self.derivatives.block(start, stop)
+        return _Rows(rows, self.basis[start:stop], self.residual[start:stop], weights)
+
+    def contraction(self, C: Tensor) -> Tensor:
+        """W G, (rows, k, q)."""
+        G = self.derivatives.contract(C).contiguous()
+        return G if self.weights is None else G.mul_(self.weights[:, None, None])
+
+    def inside(self, G: Tensor) -> Tensor:
+        """Q^T W G, (p, k, q)."""
+        return (self.basis.T @ G.view(G.shape[0], -1)).view(-1, *G.shape[1:])
+
+    def adjoint(self, projection: Projection) -> Tensor:
+        """N, (p, k, q)."""
+        left, n = weighted(self.residual, self.weights), projection.coefficients.shape[0]
+        if projection.restriction is None:
+            factor = _padded(projection.pseudo_factor, self.derivatives, projection)
+            return self.derivatives.contract_adjoint(left, factor).to(left.dtype)
+        identity = torch.eye(self.derivatives.values.shape[1], dtype=torch.float64, device=left.device)[:n]
+        return projection.dual_coordinates(self.derivatives.contract_adjoint(left, identity)).to(left.dtype)
+
+
+def _jacobian_blocks(rows: list[_Rows], C: Tensor, projection: Projection, golub_pereyra: bool) -> Iterator[Tensor]:
+    """-(G + Q (N - E)) for each block of rows and then for the ridge, (rows k, q); G of a single block is kept."""
+    kept = rows[0].contraction(C) if len(rows) == 1 else None
+    E = sum(block.inside(block.contraction(C) if kept is None else kept) for block in rows)
+    change = -_restricted(projection, E)  # pyright: ignore[reportArgumentType]
+    if golub_pereyra:
+        change = change + sum(block.adjoint(projection) for block in rows)
+    inner, q = change.reshape(change.shape[0], -1), change.shape[-1]
+    for block in rows:
+        G = block.contraction(C) if kept is None else kept
+        yield G.view(G.shape[0], -1).addmm_(block.basis, inner).neg_().view(-1, q)
+    if projection.tail is not None:
+        yield (projection.tail @ inner).neg_().view(-1, q)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from grassvp.errors import NonFiniteError
 from grassvp.features import FeatureDerivatives
+from grassvp.jacobians import model_coefficients, weighted
 from grassvp.separable import SeparableProblem
 
 __all__ = ["JointPoint", "JointProblem"]
@@ -50,8 +51,14 @@ class JointPoint:
         weights, C = self.problem.weights, self.coefficients
         R = self.residual[: self.problem.rows]
         left = R if weights is None else weights[:, None] * R
-        linear = self.problem.regularization * C - self.derivatives.values.T @ left
-        return torch.cat([-self.derivatives.pullback(left, C), linear.reshape(-1)])
+        linear = self.problem.regularization * C - self.derivatives.values[:, : len(C)].T @ left
+        model = model_coefficients(self.derivatives.values, C)
+        return torch.cat([-self.derivatives.pullback(left, model), linear.reshape(-1)])
+
+    @property
+    def projected_gradient(self) -> Tensor:
+        """The gradient: the joint problem has no bounds."""
+        return self.gradient
 
     def distance(self, other: "JointPoint") -> float:
         """NaN: the joint problem does not follow a subspace."""
@@ -84,8 +91,7 @@ class JointProblem:
         theta, C = parameters[:q], parameters[q:].view(problem.width, problem.outputs)
         with torch.no_grad():
             derivatives = problem.features.derivatives(theta, problem.inputs)
-        fitted = derivatives.values @ C
-        residual = problem.weighted_targets - (fitted if problem.weights is None else problem.weights[:, None] * fitted)
+        residual = problem.weighted_targets - weighted(problem.fitted(derivatives.values, C), problem.weights)
         if problem.regularization > 0:
             residual = torch.cat([residual, -(problem.regularization**0.5) * C])
         if not bool(torch.isfinite(residual).all()):

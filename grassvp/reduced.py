@@ -1,5 +1,6 @@
 """The reduced problem psi(theta) = min over C of the separable objective, and its linearisation at a point."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from grassvp import jacobians
 from grassvp.arrays import check_choice, in_kind_of
+from grassvp.bounds import Box
 from grassvp.errors import ArgumentError, ArgumentTypeError, NonFiniteError
-from grassvp.features import FeatureDerivatives, curvature, curvature_product
+from grassvp.features import FeatureDerivatives
 from grassvp.joint import JointProblem
 from grassvp.projection import Projection
 from grassvp.separable import SeparableProblem
@@ -76,54 +78,119 @@ class Linearization:
     @property
     def preferred_jacobian(self) -> str:
         """The Golub-Pereyra Jacobian where it costs what Kaufman's does, Kaufman's otherwise."""
-        return JACOBIAN_KINDS[0] if self.problem.features.cheap_adjoint else JACOBIAN_KINDS[1]
+        compressed = jacobians.compresses(self.derivatives, self.projection)
+        return JACOBIAN_KINDS[0] if self.problem.features.cheap_adjoint and not compressed else JACOBIAN_KINDS[1]
 
     @cached_property
     def gradient(self) -> Tensor:
         """Gradient of the value, (q,)."""
-        return jacobians.envelope_gradient(self.derivatives, self.projection, self.problem.weights)
+        return jacobians.envelope_gradient(*self._factors)
+
+    @property
+    def bounds(self) -> Box | None:
+        """The box that theta is kept in."""
+        return self.problem.bounds
+
+    @property
+    def projected_gradient(self) -> Tensor:
+        """The gradient without the entries that a bound holds; it vanishes at a minimum in the box."""
+        return self.gradient if self.bounds is None else self.bounds.projected(self.parameters, self.gradient)
+
+    @property
+    def units(self) -> Tensor | None:
+        """(q,) natural sizes of the parameters, where the features know them."""
+        return self.problem.units
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes that derivatives may take."""
+        return self.problem.memory_limit
 
     def jacobian(self, kind: str = JACOBIAN_KINDS[0]) -> Tensor:
         """Derivative of residual.flatten(), ((m + n) k, q): exact ("golub-pereyra") or Kaufman's approximation."""
-        exact = check_choice(kind, "kind", JACOBIAN_KINDS) == JACOBIAN_KINDS[0]
-        return jacobians.dense_jacobian(self.derivatives, self.projection, self.problem.weights, exact)
+        return jacobians.dense_jacobian(*self._factors, _is_exact(kind))
+
+    def system_shape(self, kind: str) -> tuple[int, int]:
+        """Shape of J in `system_blocks`, all rows together."""
+        rows = self.problem.rows + (0 if self.projection.tail is None else self.problem.width)
+        return rows * self._system_columns(kind), self.parameters.numel()
+
+    def system_blocks(self, kind: str, entries: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Row blocks (J, r), of at most so many entries, of a system with the J^T J and J^T r of the Jacobian.
+
+        For Kaufman's Jacobian and more outputs than features it has n columns of the residual instead of k.
+        """
+        size = max(1, entries // (self._system_columns(kind) * self.parameters.numel()))
+        return jacobians.system_blocks(*self._factors, _is_exact(kind), size)
+
+    def _system_columns(self, kind: str) -> int:
+        compressed = not _is_exact(kind) and jacobians.compresses(self.derivatives, self.projection)
+        return self.problem.width if compressed else self.problem.outputs
 
     def jacobian_product(self, direction: Tensor) -> Tensor:
         """J v, (m + n, k) or (m, k), without forming J, for v (q,)."""
-        return jacobians.jacobian_product(self.derivatives, self.projection, self.problem.weights, direction)
+        return jacobians.jacobian_product(*self._factors, direction)
 
     def jacobian_adjoint_product(self, cotangent: Tensor) -> Tensor:
         """J^T u, (q,), without forming J, for u of the residual's shape."""
-        return jacobians.jacobian_adjoint_product(self.derivatives, self.projection, self.problem.weights, cotangent)
+        return jacobians.jacobian_adjoint_product(*self._factors, cotangent)
 
-    def hessian(self) -> Tensor:
-        """The exact Hessian, (q, q)."""
-        first = jacobians.hessian_first_order(self.derivatives, self.projection, self.problem.weights)
-        left, right = self._residual_factors
-        H = first - curvature(self.problem.features, self.parameters, self.problem.inputs, left, right)
+    def hessian(self, *, curvature: bool = True) -> Tensor:
+        """The exact Hessian, (q, q); without its term in D^2 Phi, what first derivatives give of it."""
+        H = jacobians.hessian_first_order(*self._factors)
+        if curvature:
+            H = H - self.problem.features.curvature(self.parameters, self.problem.inputs, *self._residual_factors)
         return (H + H.T) / 2
 
-    def hessian_vector_product(self, direction: Tensor) -> Tensor:
-        """The exact Hessian times v, (q,): one forward and one reverse product with DPhi, and one with D^2 Phi."""
-        projection, weights = self.projection, self.problem.weights
-        g, e, n = jacobians.directional_factors(self.derivatives, projection, weights, direction)
-        along = g - projection.basis @ (e - n)
-        first = jacobians.combined_pullback(self.derivatives, projection, weights, along, e - n)
-        left, right = self._residual_factors
+    def hessian_vector_product(self, direction: Tensor, *, curvature: bool = True) -> Tensor:
+        """`hessian` times v, (q,): one forward and one reverse product with DPhi, and one with D^2 Phi."""
+        g, e, n = jacobians.directional_factors(*self._factors, direction)
+        along = g - self.projection.basis @ (e - n)
+        first = jacobians.combined_pullback(*self._factors, along, e - n)
+        if not curvature:
+            return first
         features, inputs = self.problem.features, self.problem.inputs
-        return first - curvature_product(features, self.parameters, inputs, left, right, direction)
+        return first - features.curvature_product(self.parameters, inputs, *self._residual_factors, direction)
+
+    def metric(self) -> Tensor:
+        """The metric of the (regularised) Grassmannian pulled back to theta, (q, q), positive semidefinite."""
+        return jacobians.metric(*self._factors)
+
+    def metric_product(self, direction: Tensor) -> Tensor:
+        """`metric` times v, (q,), without forming it."""
+        return jacobians.metric_product(*self._factors, direction)
+
+    def residual_at(self, parameters: Tensor) -> Tensor:
+        """The augmented residual at other parameters, of the same shape as here.
+
+        Raises:
+            NonFiniteError: the features there are not finite.
+        """
+        problem = self.problem
+        with torch.no_grad():
+            projection = problem.project(problem.features(parameters, problem.inputs))
+        return torch.cat(projection.residual_parts)
 
     def distance(self, other: "Linearization") -> float:
         """Geodesic distance on the (regularised) Grassmannian between the two feature spans, in radians."""
         return float(subspace_distance(self.projection.full_basis, other.projection.full_basis))
 
     @property
+    def _factors(self) -> tuple[FeatureDerivatives, Projection, Tensor | None]:
+        return self.derivatives, self.projection, self.problem.weights
+
+    @property
     def _residual_factors(self) -> tuple[Tensor, Tensor]:
-        return jacobians.weighted(self.projection.residual, self.problem.weights), self.coefficients
+        left = jacobians.weighted(self.projection.residual, self.problem.weights)
+        return left, jacobians.model_coefficients(self.derivatives.values, self.coefficients)
 
     def __repr__(self) -> str:
         """Value and rank at a glance."""
         return f"Linearization(value {self.value:.6g}, rank {self.rank}, {self.parameters.numel()} parameters)"
+
+
+def _is_exact(kind: str) -> bool:
+    return check_choice(kind, "kind", JACOBIAN_KINDS) == JACOBIAN_KINDS[0]
 
 
 class ReducedProblem:

@@ -6,12 +6,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from grassvp.arrays import check_nonnegative, to_tensor
+from grassvp.arrays import check_count, check_nonnegative, to_tensor
+from grassvp.bounds import Box, check_box
 from grassvp.errors import ArgumentError, ArgumentTypeError, GrassvpError
 from grassvp.features import FeatureMap, as_feature_map
-from grassvp.projection import Projection, default_rank_tolerance, project
+from grassvp.jacobians import model_coefficients
+from grassvp.projection import Projection, bounded_projection, default_rank_tolerance, project
 
-__all__ = ["SeparableProblem"]
+__all__ = ["MEMORY_LIMIT", "SeparableProblem"]
+
+MEMORY_LIMIT = 2**31
+"""Bytes that the derivatives of one linearisation may take by default."""
 
 
 class SeparableProblem:
@@ -26,6 +31,10 @@ class SeparableProblem:
     weights: Tensor | None
     regularization: float
     rank_tolerance: float
+    width: int
+    bounds: Box | None
+    coefficient_bounds: Box | None
+    memory_limit: int
 
     def __init__(
         self,
@@ -35,8 +44,11 @@ class SeparableProblem:
         *,
         weights: object = None,
         regularization: float = 0.0,
+        bounds: object = None,
+        coefficient_bounds: object = None,
         rank_tolerance: float | None = None,
         column_scaling: bool = False,
+        memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         """Check the data and evaluate the features once.
 
@@ -47,9 +59,15 @@ class SeparableProblem:
             targets: (m,) or (m, k).
             weights: (m,) weights >= 0 that multiply the rows of Phi and Y; None for ones.
             regularization: lam >= 0 in the units of the weighted features squared.
+            bounds: (lower, upper) for theta, numbers or (q,) arrays, None or inf where there is none. A minimum is then
+                where the gradient vanishes but for entries that point out of the box.
+            coefficient_bounds: (lower, upper) for C, numbers or arrays that broadcast to (n, k); (0, None) asks for
+                nonnegative coefficients.
             rank_tolerance: singular values of W Phi at or below this times the largest count as zero. By default 1e-10
                 at lam = 0 and rounding level at lam > 0. Smaller values let the coefficients grow like its inverse.
             column_scaling: judge the rank after scaling the columns of W Phi to one size; see `projection.project`.
+            memory_limit: bytes that the derivatives of one linearisation may take. Solvers form Jacobians below it,
+                in row blocks or not at all above it.
 
         Raises:
             ArgumentError, ArgumentTypeError: naming the argument that cannot be used.
@@ -61,18 +79,16 @@ class SeparableProblem:
         x = to_tensor(inputs, "inputs", device=y.device)
         dtype = torch.promote_types(x.dtype, y.dtype)
         self.targets = y.reshape(y.shape[0], -1).to(dtype)
-        self.features = as_feature_map(features).cast(dtype, y.device)
+        self.memory_limit = check_count(memory_limit, "memory_limit", least=2**20)
+        self.features = as_feature_map(features).cast(dtype, y.device).limited(self.memory_limit // 8)
         self.inputs = self.features.prepare(x.to(dtype))
         self.weights = _check_weights(weights, self.targets)
         self.regularization = check_nonnegative(regularization, "regularization")
-        width = self._check_features()
-        tolerance = default_rank_tolerance(y.shape[0], width, self.regularization, dtype)
-        self.rank_tolerance = (
-            tolerance if rank_tolerance is None else check_nonnegative(rank_tolerance, "rank_tolerance")
-        )
-        if self.rank_tolerance >= 1:
-            raise ArgumentError(f"rank_tolerance must be < 1, got {self.rank_tolerance}")
-        self.width = width
+        self.width = self._check_features()
+        self.bounds = check_box(bounds, self.features.initial, "bounds")
+        coefficients = self.targets.new_empty(self.width, self.outputs)
+        self.coefficient_bounds = check_box(coefficient_bounds, coefficients, "coefficient_bounds")
+        self.rank_tolerance = self._check_rank_tolerance(rank_tolerance)
         if not isinstance(column_scaling, bool):
             raise ArgumentTypeError(f"column_scaling must be True or False, got {column_scaling!r}")
         self.column_scaling = column_scaling
@@ -92,6 +108,11 @@ class SeparableProblem:
         """W Y, (m, k)."""
         return self.targets if self.weights is None else self.weights[:, None] * self.targets
 
+    @cached_property
+    def units(self) -> Tensor | None:
+        """(q,) natural sizes of the parameters, where the features know them."""
+        return self.features.units(self.inputs)
+
     @property
     def initial_parameters(self) -> Tensor:
         """(q,) parameters that the features came with."""
@@ -103,15 +124,26 @@ class SeparableProblem:
         return torch.finfo(targets.dtype).eps * math.sqrt(2.0 * value) * float(torch.linalg.vector_norm(targets))
 
     def project(self, values: Tensor) -> Projection:
-        """The linear solve for given feature values Phi (m, n), which are weighted here."""
+        """The linear solve for given feature values Phi, which are weighted here; an offset goes to the targets."""
         matrix = values if self.weights is None else self.weights[:, None] * values
-        return project(
+        matrix, fixed = matrix[:, : self.width], matrix[:, self.width :]
+        targets = self.weighted_targets - fixed if fixed.shape[1] else self.weighted_targets
+        projection = project(
             matrix,
-            self.weighted_targets,
+            targets,
             self.regularization,
             self.rank_tolerance,
             column_scaling=self.column_scaling,
         )
+        if self.coefficient_bounds is None:
+            return projection
+        return bounded_projection(
+            projection, matrix, targets, self.coefficient_bounds.lower, self.coefficient_bounds.upper
+        )
+
+    def fitted(self, values: Tensor, coefficients: Tensor) -> Tensor:
+        """Phi C and the offset, if any, (rows, k), for feature values with its columns behind those of Phi."""
+        return values @ model_coefficients(values, coefficients)
 
     def predict(self, parameters: Tensor, coefficients: Tensor, inputs: object) -> Tensor:
         """Phi(theta; inputs) C, (rows,) or (rows, k) as the targets were; the features without any operator."""
@@ -121,7 +153,7 @@ class SeparableProblem:
         rows = model.prepare(x)
         try:
             with torch.no_grad():
-                values = model(parameters, rows) @ coefficients
+                values = self.fitted(model(parameters, rows), coefficients)
         except RuntimeError as error:
             raise ArgumentError(f"inputs of shape {tuple(x.shape)} do not fit the features: {error}") from error
         return values[:, 0] if self._squeeze else values
@@ -150,7 +182,19 @@ class SeparableProblem:
         if self.features.row_by_row and self.rows > 1:
             self._check_independent_rows()
         self._check_differentiable()
-        return Phi.shape[1]
+        fixed = self.features.offset_columns(theta, self.inputs)
+        if fixed not in (0, self.outputs):
+            raise ArgumentError(f"features: the offset must have shape ({self.rows}, {self.outputs}), a column for each "
+                f"output of the targets; got {fixed} columns")
+        return Phi.shape[1] - fixed
+
+    def _check_rank_tolerance(self, value: object) -> float:
+        if value is None:
+            return default_rank_tolerance(self.rows, self.width, self.regularization, self.targets.dtype)
+        tolerance = check_nonnegative(value, "rank_tolerance")
+        if tolerance >= 1:
+            raise ArgumentError(f"rank_tolerance must be < 1, got {tolerance}")
+        return tolerance
 
     def _check_independent_rows(self) -> None:
         """Raise where the first or the last row of Phi changes when the other inputs are left out."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grassvp import ReducedProblem, SeparableProblem, jacobians, reduced, separable
-from grassvp.features import mlp
+from grassvp.features import OneHiddenLayer, mlp, protocol
 from grassvp.features.one_hidden import ColumnSparseDerivatives
 from grassvp.projection import projection
 from tests.cases import dense_case, mp_case
@@ -38,8 +38,14 @@ def replace_result(module, name, change):
     return module, name, lambda *args, **kwargs: change(original(*args, **kwargs))
 
 
-def factors(change):
-    return replace_result(jacobians, "_factors", lambda found: change(*found))
+def rows(name, change):
+    """A patch of what a block of rows adds to G ("contraction"), E ("inside") or N ("adjoint")."""
+    return replace_result(jacobians._Rows, name, change)
+
+
+def curved(name, change):
+    """A patch of the second derivatives, closed and automatic."""
+    return replace_result(protocol, f"automatic_{name}", change), replace_result(OneHiddenLayer, name, change)
 
 
 def directional(change):
@@ -57,16 +63,12 @@ def unweighted(rows, weights):
     return rows
 
 
-def negative(N):
-    return None if N is None else -N
-
-
 MUTATIONS = {
     # name: (patch, laws that must notice)
-    "N has the wrong sign": (factors(lambda G, E, N: (G, E, negative(N))), ("jacobian", "hessian")),
-    "N is dropped": (factors(lambda G, E, N: (G, E, None if N is None else 0 * N)), ("jacobian", "hessian")),
-    "E is dropped": (factors(lambda G, E, N: (G, 0 * E, N)), ("jacobian", "kaufman", "hessian")),
-    "G is doubled": (factors(lambda G, E, N: (2 * G, E, N)), ("jacobian", "kaufman", "hessian")),
+    "N has the wrong sign": (rows("adjoint", torch.neg), ("jacobian", "hessian")),
+    "N is dropped": (rows("adjoint", lambda N: 0 * N), ("jacobian", "hessian")),
+    "E is dropped": (rows("inside", lambda E: 0 * E), ("jacobian", "kaufman", "hessian")),
+    "G is doubled": (rows("contraction", lambda G: 2 * G), ("jacobian", "kaufman", "hessian")),
     "n has the wrong sign": (directional(lambda g, e, n: (g, e, -n)), ("hessian_product", "matrix_free")),
     "e is dropped": (directional(lambda g, e, n: (g, 0 * e, n)), ("hessian_product", "matrix_free")),
     "weights are dropped": (
@@ -86,12 +88,9 @@ MUTATIONS = {
         replace_result(jacobians, "envelope_gradient", lambda g: g * (1 + 1e-6)),
         ("gradient",),
     ),
-    "the curvature is dropped": (replace_result(reduced, "curvature", lambda H: 0 * H), ("hessian",)),
-    "the curvature has the wrong sign": (replace_result(reduced, "curvature", torch.neg), ("hessian",)),
-    "the curvature product is dropped": (
-        replace_result(reduced, "curvature_product", lambda Hv: 0 * Hv),
-        ("hessian_product",),
-    ),
+    "the curvature is dropped": (curved("curvature", lambda H: 0 * H), ("hessian",)),
+    "the curvature has the wrong sign": (curved("curvature", torch.neg), ("hessian",)),
+    "the curvature product is dropped": (curved("curvature_product", lambda Hv: 0 * Hv), ("hessian_product",)),
     "the residual forgets the regularisation": (
         solved(residual_tail=lambda p: 0 * p.residual_tail),
         ("value", "residual", "four_forms"),
@@ -151,7 +150,8 @@ def test_the_laws_hold_without_a_mutation(name):
 def test_a_mutation_is_noticed(mutation, name, monkeypatch):
     case = CASES[name]()
     patch, guards = MUTATIONS[mutation]
-    monkeypatch.setattr(*patch)
+    for each in patch if isinstance(patch[0], tuple) else [patch]:
+        monkeypatch.setattr(*each)
     for guard in guards:
         check = (
             law(guard) if guard != "jacobian_kinds" else lambda c: jacobian_kinds_law(fresh(c), c.theta, c.reference)

@@ -3,15 +3,17 @@
 from torch import nn
 
 from grassvp.errors import ArgumentTypeError
+from grassvp.features.deep import DeepMLP
 from grassvp.features.function import FunctionFeatures, from_function
 from grassvp.features.mlp import MLP, is_plain_mlp, mlp
 from grassvp.features.module import ModuleFeatures
 from grassvp.features.one_hidden import OneHiddenLayer
 from grassvp.features.operators import DifferentialOperator, differential_operator
-from grassvp.features.protocol import FeatureDerivatives, FeatureMap, curvature, curvature_product
+from grassvp.features.protocol import FeatureDerivatives, FeatureMap
 
 __all__ = [
     "MLP",
+    "DeepMLP",
     "DifferentialOperator",
     "FeatureDerivatives",
     "FeatureMap",
@@ -19,8 +21,6 @@ __all__ = [
     "ModuleFeatures",
     "OneHiddenLayer",
     "as_feature_map",
-    "curvature",
-    "curvature_product",
     "differential_operator",
     "from_function",
     "mlp",
@@ -62,6 +62,8 @@ def under_operator(module: nn.Module, operator: DifferentialOperator) -> Feature
 
 def _module_features(module: nn.Module, operator: DifferentialOperator | None) -> FeatureMap:
     general = ModuleFeatures.of(module, operator)
-    if is_plain_mlp(module) and len(module.layers) == 1:
-        return OneHiddenLayer(general.module, general.initial, operator)  # pyright: ignore[reportArgumentType]
-    return general
+    if not is_plain_mlp(general.module):
+        return general
+    if len(general.module.layers) == 1:
+        return OneHiddenLayer(general.module, general.initial, operator)
+    return DeepMLP(general.module, general.initial) if operator is None else general

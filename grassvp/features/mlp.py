@@ -13,7 +13,7 @@ from grassvp.arrays import check_choice, check_count
 from grassvp.errors import ArgumentError
 from grassvp.features.activations import ACTIVATIONS, activation_derivatives
 
-__all__ = ["MLP", "is_plain_mlp", "mlp"]
+__all__ = ["MLP", "is_plain_mlp", "mlp", "sample_weights", "weight_units", "with_bias"]
 
 
 class MLP(nn.Module):
@@ -118,6 +118,15 @@ def sample_weights(module: MLP, rng: np.random.Generator, inputs: Tensor, scale:
             bias = rng.uniform(-1.0, 1.0, rows)
         pieces += [weight.ravel(), bias]
     return torch.from_numpy(np.concatenate(pieces)).to(inputs)
+
+
+def weight_units(module: MLP, inputs: Tensor) -> Tensor:
+    """(q,) natural units of an MLP's parameters: one over the half-range of an input for its weights, else 1."""
+    half = (inputs.amax(0) - inputs.amin(0)) / 2
+    half = torch.where(half > 0, half, 1.0)
+    width, d = module.shapes[0]
+    first = (1.0 / half).expand(width, d).reshape(-1)
+    return torch.cat([first, first.new_ones(sum(tensor.numel() for tensor in module.parameters()) - first.numel())])
 
 
 def with_bias(features: Tensor, constant: Tensor | float) -> Tensor:

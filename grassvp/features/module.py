@@ -1,7 +1,7 @@
 """Any torch.nn.Module as features, alone or under a differential operator, through torch.func."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -10,13 +10,13 @@ from torch.func import functional_call, jacrev, jvp, vjp, vmap
 
 from grassvp.errors import ArgumentError
 from grassvp.features.jets import module_jet
-from grassvp.features.mlp import is_plain_mlp, sample_weights
+from grassvp.features.mlp import is_plain_mlp, sample_weights, weight_units
 from grassvp.features.operators import DifferentialOperator
 from grassvp.features.protocol import FeatureDerivatives, FeatureMap, as_columns
 
 __all__ = ["ModuleFeatures", "RowwiseDerivatives"]
 
-CHUNK_ENTRIES = 2**25  # 256 MiB of float64 for the widest intermediate of one chunk
+MEMORY_LIMIT = 2**28  # bytes for the widest intermediate of one chunk, unless the problem sets another limit
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,14 @@ class ModuleFeatures(FeatureMap):
         initial: (q,) parameters at the time of the copy.
         buffers: the copy's buffers in the working type.
         operator: coefficients of a differential operator applied to the features, or None.
+        memory_limit: bytes that the widest intermediate of one chunk of rows may take.
     """
 
     module: nn.Module
     initial: Tensor
     buffers: dict[str, Tensor] = field(default_factory=dict)
     operator: DifferentialOperator | None = None
+    memory_limit: int = MEMORY_LIMIT
     row_by_row = True
 
     @staticmethod
@@ -97,7 +99,18 @@ class ModuleFeatures(FeatureMap):
             for name, buffer in self.buffers.items()
         }
         operator = None if self.operator is None else self.operator.cast(dtype, device)
-        return ModuleFeatures(self.module, self.initial.to(dtype=dtype, device=device), buffers, operator)
+        initial = self.initial.to(dtype=dtype, device=device)
+        return replace(self, initial=initial, buffers=buffers, operator=operator)
+
+    def limited(self, memory_limit: int) -> "ModuleFeatures":
+        """See `FeatureMap`."""
+        return replace(self, memory_limit=memory_limit)
+
+    def units(self, inputs: Tensor) -> Tensor | None:
+        """See `FeatureMap`; known for an MLP only."""
+        if not is_plain_mlp(self.module):
+            return None
+        return weight_units(self.module, inputs[:, : self.module.in_features])
 
     def sample(self, rng: np.random.Generator, inputs: Tensor, scale: float) -> Tensor:
         """See `FeatureMap`; an MLP only."""
@@ -109,9 +122,20 @@ class ModuleFeatures(FeatureMap):
 class RowwiseDerivatives(FeatureDerivatives):
     """Derivatives of independent rows, batched by vmap: one reverse sweep for each output, all rows together."""
 
-    def __init__(self, features: FeatureMap, parameters: Tensor, inputs: Tensor) -> None:
+    def __init__(self, features: ModuleFeatures, parameters: Tensor, inputs: Tensor) -> None:
         self._features, self._parameters, self._inputs = features, parameters, inputs
         self.values = features(parameters, inputs)
+
+    def block(self, start: int, stop: int) -> "RowwiseDerivatives":
+        """See `FeatureDerivatives`."""
+        part = RowwiseDerivatives.__new__(RowwiseDerivatives)
+        part._features, part._parameters = self._features, self._parameters
+        part._inputs, part.values = self._inputs[start:stop], self.values[start:stop]
+        return part
+
+    def _chunk(self, entries: int) -> int:
+        """How many slices of so many entries one chunk may have."""
+        return max(1, self._features.memory_limit // (max(entries, 1) * self.values.element_size()))
 
     def _function(self, parameters: Tensor) -> Tensor:
         return self._features(parameters, self._inputs)
@@ -131,7 +155,7 @@ class RowwiseDerivatives(FeatureDerivatives):
         def row(parameters: Tensor, x: Tensor) -> Tensor:
             return self._features(parameters, x[None])[0] @ coefficients
 
-        per_row = vmap(jacrev(row), in_dims=(None, 0), chunk_size=_chunk(q * k))
+        per_row = vmap(jacrev(row), in_dims=(None, 0), chunk_size=self._chunk(q * k))
         return per_row(self._parameters, self._inputs)
 
     def contract_adjoint(self, weights: Tensor, factor: Tensor) -> Tensor:
@@ -141,8 +165,5 @@ class RowwiseDerivatives(FeatureDerivatives):
         def contracted(parameters: Tensor) -> Tensor:
             return left @ (self._function(parameters).T @ weights)
 
-        return jacrev(contracted, chunk_size=_chunk(self.values.numel()))(self._parameters)  # pyright: ignore[reportReturnType]
+        return jacrev(contracted, chunk_size=self._chunk(self.values.numel()))(self._parameters)  # pyright: ignore[reportReturnType]
 
-
-def _chunk(entries: int) -> int:
-    return max(1, CHUNK_ENTRIES // max(entries, 1))

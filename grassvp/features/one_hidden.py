@@ -10,17 +10,18 @@ Parameter j moves the column of its own neuron only, so DPhi is a matrix of m x 
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from grassvp.features.activations import activation_derivatives
-from grassvp.features.mlp import MLP, sample_weights, with_bias
+from grassvp.features.mlp import MLP, sample_weights, weight_units, with_bias
 from grassvp.features.operators import DifferentialOperator
 from grassvp.features.protocol import FeatureDerivatives, FeatureMap, as_columns
 
-__all__ = ["ColumnSparseDerivatives", "OneHiddenLayer"]
+__all__ = ["ColumnSparseDerivatives", "OneHiddenDerivatives", "OneHiddenLayer"]
 
 
 class ColumnSparseDerivatives(FeatureDerivatives):
@@ -44,6 +45,13 @@ class ColumnSparseDerivatives(FeatureDerivatives):
     def contract_adjoint(self, weights: Tensor, factor: Tensor) -> Tensor:
         """See `FeatureDerivatives`."""
         return factor[:, None, self.columns] * (weights.T @ self.slopes).to(factor.dtype)
+
+    def gram(self, basis: Tensor, factor: Tensor, weights: Tensor | None) -> Tensor:
+        """See `FeatureDerivatives`: an entrywise product of two q x q Gram matrices."""
+        S = self.slopes if weights is None else weights[:, None] * self.slopes
+        S = S - basis @ (basis.T @ S)
+        outer = factor.T @ factor
+        return (S.T @ S) * outer[self.columns][:, self.columns].to(S.dtype)
 
 
 @dataclass(frozen=True)
@@ -69,11 +77,11 @@ class OneHiddenLayer(FeatureMap):
 
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """See `FeatureMap`."""
-        return _Derivatives(self, parameters, inputs).values
+        return OneHiddenDerivatives(self, parameters, inputs).values
 
     def derivatives(self, parameters: Tensor, inputs: Tensor) -> ColumnSparseDerivatives:
         """See `FeatureMap`."""
-        return _Derivatives(self, parameters, inputs)
+        return OneHiddenDerivatives(self, parameters, inputs)
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """See `FeatureMap`."""
@@ -91,8 +99,42 @@ class OneHiddenLayer(FeatureMap):
         """See `FeatureMap`."""
         return sample_weights(self.module, rng, inputs, scale).to(self.initial)
 
+    def units(self, inputs: Tensor) -> Tensor:
+        """See `FeatureMap`."""
+        return weight_units(self.module, inputs)
 
-class _Derivatives(ColumnSparseDerivatives):
+    def curvature(self, parameters: Tensor, inputs: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """See `FeatureMap`: without an operator, one (d + 1) x (d + 1) block for each neuron, in closed form."""
+        if self.operator is not None:
+            return super().curvature(parameters, inputs, left, right)
+        bend, (width, d) = self._bend(parameters, inputs, left, right), self.module.shapes[0]
+        H = inputs.new_zeros(width * (d + 1), width * (d + 1))
+        neuron = torch.arange(width, device=inputs.device)
+        extended = with_bias(inputs, 1.0)
+        index = [neuron * d + i for i in range(d)] + [width * d + neuron]
+        for i, j in product(range(d + 1), repeat=2):
+            H[index[i], index[j]] = (extended[:, i] * extended[:, j]) @ bend
+        return H
+
+    def curvature_product(
+        self, parameters: Tensor, inputs: Tensor, left: Tensor, right: Tensor, direction: Tensor
+    ) -> Tensor:
+        """See `FeatureMap`."""
+        if self.operator is not None:
+            return super().curvature_product(parameters, inputs, left, right, direction)
+        width, d = self.module.shapes[0]
+        weights, bias = direction[: width * d].view(width, d), direction[width * d :]
+        bent = self._bend(parameters, inputs, left, right) * torch.addmm(bias, inputs, weights.T)
+        return torch.cat([(bent.T @ inputs).reshape(-1), bent.sum(0)])
+
+    def _bend(self, parameters: Tensor, inputs: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """(S C^T) sigma''(z), entry by entry, (m, width)."""
+        width, d = self.module.shapes[0]
+        z = torch.addmm(parameters[width * d :], inputs, parameters[: width * d].view(width, d).T)
+        return activation_derivatives(self.module.activation, z, 2)[2].mul_(left @ right[:width].T)
+
+
+class OneHiddenDerivatives(ColumnSparseDerivatives):
     """Values at once; slopes on first use, from the activation's derivatives."""
 
     def __init__(self, features: OneHiddenLayer, parameters: Tensor, inputs: Tensor) -> None:
@@ -105,6 +147,14 @@ class _Derivatives(ColumnSparseDerivatives):
         self._sigma = activation_derivatives(features.module.activation, z, order + 1)
         hidden, constant = self._hidden()
         self.values = with_bias(hidden, constant) if features.module.bias_feature else hidden
+
+    def block(self, start: int, stop: int) -> "OneHiddenDerivatives":
+        """See `FeatureDerivatives`; nothing is evaluated again."""
+        part = OneHiddenDerivatives.__new__(OneHiddenDerivatives)
+        part._operator = None if self._operator is None else self._operator.block(start, stop)
+        part._inputs, part._weights, part.values = self._inputs[start:stop], self._weights, self.values[start:stop]
+        part._sigma = [entry[start:stop] for entry in self._sigma]
+        return part
 
     def _hidden(self) -> tuple[Tensor, Tensor | float]:
         operator = self._operator

@@ -50,6 +50,11 @@ class DifferentialOperator:
         )
         return DifferentialOperator(value, first, second, self.pairs, self.order)
 
+    def block(self, start: int, stop: int) -> "DifferentialOperator":
+        """The operator of the rows start ... stop - 1."""
+        first, second = self.first[start:stop], self.second[start:stop]
+        return DifferentialOperator(self.value[start:stop], first, second, self.pairs, self.order)
+
     def coefficients(self) -> Tensor:
         """All coefficients side by side, (rows, 1 + d + pairs)."""
         return torch.cat([self.value[:, None], self.first, self.second], dim=1)

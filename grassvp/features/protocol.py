@@ -11,7 +11,7 @@ from torch import Tensor
 
 from grassvp.errors import ArgumentError
 
-__all__ = ["FeatureDerivatives", "FeatureMap", "as_columns", "curvature", "curvature_product"]
+__all__ = ["FeatureDerivatives", "FeatureMap", "as_columns", "automatic_curvature", "automatic_curvature_product"]
 
 HESSIAN_CHUNK = 64  # columns of a Hessian computed at once: bounds memory at 64 evaluations of the features
 
@@ -36,6 +36,21 @@ class FeatureDerivatives(ABC):
     @abstractmethod
     def contract_adjoint(self, weights: Tensor, factor: Tensor) -> Tensor:
         """N_j = L (D_j Phi)^T S for all j at once, as (p, k, q), for S = `weights` (m, k) and L = `factor` (p, n)."""
+
+    @abstractmethod
+    def block(self, start: int, stop: int) -> "FeatureDerivatives":
+        """The same for the rows start ... stop - 1 alone, so that what is large can be formed piece by piece."""
+
+    def gram(self, basis: Tensor, factor: Tensor, weights: Tensor | None) -> Tensor:
+        """<(I - B B^T) W D_i Phi L^T, W D_j Phi L^T> for all i, j, as (q, q), for B = `basis` (m, p), L (r, n), W (m,).
+
+        With the factors of a projection it is the metric of the (regularised) Grassmannian pulled back to theta.
+        """
+        T = self.contract(factor.T.to(self.values.dtype))
+        m, r, q = T.shape
+        T = (T if weights is None else weights[:, None, None] * T).reshape(m, r * q)
+        T = (T - basis @ (basis.T @ T)).view(m * r, q)
+        return T.T @ T
 
 
 class FeatureMap(ABC):
@@ -79,19 +94,43 @@ class FeatureMap(ABC):
     def sample(self, rng: np.random.Generator, inputs: Tensor, scale: float) -> Tensor:
         """Random parameters (q,) with first-layer slopes of `scale` per half-range of the inputs."""
 
+    def offset_columns(self, parameters: Tensor, inputs: Tensor) -> int:
+        """How many columns with fixed coefficients Phi ends with: the model is Phi[:, :n] C + Phi[:, n:]."""
+        return 0
+
+    def units(self, inputs: Tensor) -> Tensor | None:
+        """(q,) natural size of a change of each parameter, given what the inputs range over; None where unknown."""
+        return None
+
+    def limited(self, memory_limit: int) -> "FeatureMap":
+        """The same features, whose derivatives keep the working memory of one chunk below `memory_limit` bytes."""
+        return self
+
+    def curvature(self, parameters: Tensor, inputs: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Hessian of theta -> <S C^T, Phi(theta)>, (q, q)."""
+        return automatic_curvature(self, parameters, inputs, left, right)
+
+    def curvature_product(
+        self, parameters: Tensor, inputs: Tensor, left: Tensor, right: Tensor, direction: Tensor
+    ) -> Tensor:
+        """Hessian of theta -> <S C^T, Phi(theta)> times v, (q,)."""
+        return automatic_curvature_product(self, parameters, inputs, left, right, direction)
+
 
 @torch.no_grad()
-def curvature_product(
+def automatic_curvature_product(
     features: FeatureMap, parameters: Tensor, inputs: Tensor, left: Tensor, right: Tensor, direction: Tensor
 ) -> Tensor:
-    """Hessian of theta -> <S C^T, Phi(theta)> times v, (q,): forward over reverse, never through a linear solve."""
+    """`FeatureMap.curvature_product` by forward over reverse differentiation, never through a linear solve."""
     gradient = _contracted_gradient(features, inputs, left, right)
     return torch.func.jvp(gradient, (parameters,), (direction,))[1]
 
 
 @torch.no_grad()
-def curvature(features: FeatureMap, parameters: Tensor, inputs: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Hessian of theta -> <S C^T, Phi(theta)>, (q, q)."""
+def automatic_curvature(
+    features: FeatureMap, parameters: Tensor, inputs: Tensor, left: Tensor, right: Tensor
+) -> Tensor:
+    """`FeatureMap.curvature` by forward over reverse differentiation, a chunk of columns at a time."""
     gradient = _contracted_gradient(features, inputs, left, right)
     identity = torch.eye(parameters.numel(), dtype=parameters.dtype, device=parameters.device)
 

@@ -1,5 +1,6 @@
 """The linear solve that eliminates the output layer, from one orthogonal factorisation."""
 
-from grassvp.projection.projection import Projection, default_rank_tolerance, project
+from grassvp.projection.bounded import bounded_projection
+from grassvp.projection.projection import Projection, Restriction, default_rank_tolerance, project
 
-__all__ = ["Projection", "default_rank_tolerance", "project"]
+__all__ = ["Projection", "Restriction", "bounded_projection", "default_rank_tolerance", "project"]

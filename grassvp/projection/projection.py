@@ -17,7 +17,26 @@ from torch import Tensor
 
 from grassvp.errors import NonFiniteError
 
-__all__ = ["Projection", "default_rank_tolerance", "project"]
+__all__ = ["Projection", "Restriction", "default_rank_tolerance", "project"]
+
+
+@dataclass(frozen=True, eq=False)
+class Restriction:
+    """What bounds on the coefficients leave of Q, output by output: Q P_l is spanned by the free columns of A_lam.
+
+    Attributes:
+        projectors: (k, p, p) orthogonal projectors P_l.
+        factors: (k, p, n) matrices L_l that take the place of L; rows and columns of coefficients at a bound are zero.
+        free: (n, k), which coefficients lie strictly between their bounds.
+    """
+
+    projectors: Tensor
+    factors: Tensor
+    free: Tensor
+
+    def project(self, coordinates: Tensor) -> Tensor:
+        """P_l times the slice of output l, for coordinates (p, k, ...)."""
+        return _output_wise(self.projectors, coordinates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +56,7 @@ class Projection:
         rank: numerical rank of A.
         regularization: lam.
         triangle: R_A, whose singular values are those of A.
+        restriction: what bounds on C leave of the subspace, or None without bounds.
     """
 
     basis: Tensor
@@ -48,6 +68,7 @@ class Projection:
     rank: int
     regularization: float
     triangle: Tensor
+    restriction: Restriction | None = None
 
     @property
     def value(self) -> float:
@@ -78,10 +99,30 @@ class Projection:
         smallest = s[p - 1] if p <= s.numel() else s.new_zeros(())
         return float(torch.sqrt((s[0] ** 2 + self.regularization) / (smallest**2 + self.regularization)))
 
-    def outside(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """(I - Q Q^T)[data; 0] in its upper rows, and the coordinates Q^T [data; 0] in the basis, (p, ...)."""
-        inside = self.basis.T @ data
-        return data - self.basis @ inside, inside
+    def coordinates(self, upper: Tensor, lower: Tensor | None = None) -> Tensor:
+        """Q^T [upper; lower], (p, k, ...), for (m, k, ...) and (n, k, ...); of what bounds on C leave of Q, if any."""
+        inside = self.basis.T @ upper.reshape(upper.shape[0], -1)
+        if lower is not None and self.tail is not None:
+            inside = inside + self.tail.T @ lower.reshape(lower.shape[0], -1)
+        inside = inside.view(-1, *upper.shape[1:])
+        return inside if self.restriction is None else self.restriction.project(inside)
+
+    def dual_coordinates(self, adjoint: Tensor) -> Tensor:
+        """L T, (p, k, ...), float64, for T = `adjoint` (n, k, ...)."""
+        if self.restriction is None:
+            return (self.pseudo_factor @ adjoint.reshape(adjoint.shape[0], -1).double()).view(-1, *adjoint.shape[1:])
+        return _output_wise(self.restriction.factors, adjoint.double())
+
+    def dual_combination(self, coordinates: Tensor) -> Tensor:
+        """L^T N, (n, k), float64, for N = `coordinates` (p, k)."""
+        if self.restriction is None:
+            return self.pseudo_factor.T @ coordinates.double()
+        return _output_wise(self.restriction.factors.mT, coordinates.double())
+
+
+def _output_wise(matrices: Tensor, coordinates: Tensor) -> Tensor:
+    """Matrix l times the slice of output l: (k, a, b) and (b, k, ...) to (a, k, ...)."""
+    return torch.einsum("lab,bl...->al...", matrices.to(coordinates.dtype), coordinates)
 
 
 def default_rank_tolerance(m: int, n: int, regularization: float, dtype: torch.dtype) -> float:

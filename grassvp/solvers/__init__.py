@@ -1,9 +1,10 @@
 """Solvers: protocols, one loop, stopping rules, and methods that are pairs of a descent and a search."""
 
+from grassvp.solvers.choices import LinearAlgebra, linear_algebra
 from grassvp.solvers.first_order import FirstOrder
 from grassvp.solvers.history import IterationRecord, columns
 from grassvp.solvers.loop import Callback, Outcome, Run, minimize
-from grassvp.solvers.methods import GaussNewton, LevenbergMarquardt
+from grassvp.solvers.methods import GaussNewton, LevenbergMarquardt, NaturalGradient, TrustRegion
 from grassvp.solvers.protocols import Iterate, Method
 from grassvp.solvers.solution import Solution
 from grassvp.solvers.status import Status
@@ -18,15 +19,19 @@ __all__ = [
     "Iterate",
     "IterationRecord",
     "LevenbergMarquardt",
+    "LinearAlgebra",
     "MaxIterations",
     "MaxTime",
     "Method",
+    "NaturalGradient",
     "NonFinite",
     "Outcome",
     "Run",
     "Solution",
     "Status",
     "StoppingRule",
+    "TrustRegion",
     "columns",
+    "linear_algebra",
     "minimize",
 ]

@@ -1,87 +1,164 @@
-"""Descents: what a method takes the objective to be near the current point, and the steps it proposes there.
+"""Descents: what a method takes the objective to be near the current point.
 
-The Gauss-Newton model of 1/2 ||r||^2 is 1/2 ||r + J p||^2. One QR of [J r] leaves a triangle R and z = Q^T r with
-which every damping is tried at a cost free of the number of rows: (R^T R + mu D^2) p = -R^T z is the least-squares
-problem [R; sqrt(mu) D] p = [-z; 0], solved by QR and never through the normal equations, which would square its
-condition number.
+A descent turns a point into a model (`models`); a search then asks the model for steps. What a descent carries from one
+point to the next (how D has grown) it reads from the previous model: it holds no state.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from grassvp.solvers.choices import linear_algebra
+from grassvp.solvers.compression import Compressed, bidiagonalize, dual, tall
+from grassvp.solvers.models import LeastSquaresModel, QuadraticModel
 from grassvp.solvers.protocols import LeastSquaresPoint
+from grassvp.solvers.scaling import Scale, column_scale, parameter_scale
 
-__all__ = ["GaussNewtonDescent", "GaussNewtonModel", "Step"]
+__all__ = ["GaussNewtonDescent", "HessianDescent", "MetricDescent"]
 
-SMALLEST_SCALE = 1e-8  # of the largest column norm: keeps D invertible for parameters that have no effect
-
-
-@dataclass(frozen=True)
-class Step:
-    """A proposed step p with the reduction of the value that the model predicts for it."""
-
-    vector: Tensor
-    predicted_reduction: float
-    slope: float
-
-    def scaled(self, length: float) -> "Step":
-        """The step t p: its predicted reduction -t g.p - t^2/2 ||J p||^2 follows from those of p."""
-        curvature = 2.0 * (-self.slope - self.predicted_reduction)
-        return Step(length * self.vector, -length * self.slope - 0.5 * length**2 * curvature, length * self.slope)
-
-
-@dataclass(frozen=True)
-class GaussNewtonModel:
-    """1/2 ||r + J p||^2 around one point, compressed to a triangle.
-
-    Attributes:
-        triangle: R of the QR of J, (min(rows, q), q).
-        target: z = Q^T r, (min(rows, q),).
-        scale: D, (q,), the largest norm that each column of J has had so far.
-    """
-
-    triangle: Tensor
-    target: Tensor
-    scale: Tensor
-
-    def step(self, damping: float) -> Step:
-        """Minimiser of 1/2 ||r + J p||^2 + mu/2 ||D p||^2; of least ||D p|| at mu = 0."""
-        p = self._undamped() if damping == 0.0 else self._damped(damping)
-        image = self.triangle @ p
-        slope = float(image @ self.target)
-        return Step(p, -slope - 0.5 * float(image @ image), slope)
-
-    def _damped(self, damping: float) -> Tensor:
-        q = self.scale.numel()
-        stacked = torch.cat([self.triangle, torch.diag(math.sqrt(damping) * self.scale)])
-        right = torch.cat([-self.target, self.target.new_zeros(q)])
-        R = torch.linalg.qr(torch.cat([stacked, right[:, None]], dim=1), mode="r").R
-        return torch.linalg.solve_triangular(R[:q, :q], R[:q, q:], upper=True)[:, 0]
-
-    def _undamped(self) -> Tensor:
-        U, s, Vh = torch.linalg.svd(self.triangle / self.scale, full_matrices=False)
-        kept = s > max(self.triangle.shape) * torch.finfo(s.dtype).eps * s[0]
-        inner = torch.where(kept, U.T @ -self.target / torch.where(kept, s, 1.0), 0.0)
-        return (Vh.T @ inner) / self.scale
+WHOLE, CACHED = 2**23, 2**20  # entries: larger Jacobians than the first are factored in blocks of the second
+PROBES = 8  # random vectors that estimate the column norms of a Jacobian that is not formed
 
 
 @dataclass(frozen=True)
 class GaussNewtonDescent:
-    """Builds the Gauss-Newton model with a Jacobian of the given kind; "auto" takes the one the point prefers."""
+    """The Gauss-Newton model.
+
+    Attributes:
+        jacobian: "golub-pereyra", "kaufman", or "auto": what the point prefers.
+        scaling: "columns", "parameters", or "auto": parameters where the point knows their units.
+        linear_algebra: "dense", "dual", "matrix-free", or "auto", by size.
+        inner_tolerance: relative gradient that a matrix-free solve may leave.
+        inner_iterations: products with J and with J^T that a matrix-free solve may take.
+    """
 
     jacobian: str = "auto"
+    scaling: str = "auto"
+    linear_algebra: str = "auto"
+    inner_tolerance: float = 0.1
+    inner_iterations: int = 200
 
-    def __call__(self, point: LeastSquaresPoint, previous: GaussNewtonModel | None) -> GaussNewtonModel:
-        """The model at `point`; `previous` carries the column scales on, which may only grow (More, 1978)."""
+    def __call__(self, point: LeastSquaresPoint, previous: Any, damping: float) -> LeastSquaresModel:
+        """The model at `point`, accurate for steps damped by at least `damping`."""
         kind = point.preferred_jacobian if self.jacobian == "auto" else self.jacobian
-        J = point.jacobian(kind)
-        norms = torch.linalg.vector_norm(J, dim=0)
-        scale = norms if previous is None else torch.maximum(previous.scale, norms)
-        floor = SMALLEST_SCALE * scale.max()
-        R = torch.linalg.qr(torch.cat([J, point.residual.reshape(-1, 1)], dim=1), mode="r").R
-        q = J.shape[1]
-        triangle, target = R[:q, :q], R[:q, q]
-        return GaussNewtonModel(triangle, target, torch.where(floor > 0, scale.clamp_min(floor), 1.0))
+        way = self.linear_algebra
+        if way == "auto":
+            way = linear_algebra(*point.system_shape(kind), point.residual.element_size(), point.memory_limit).name
+        before, held = None if previous is None else previous.scale, _held(point)
+        if way == "matrix-free":
+            scale = _scale(self.scaling, point, lambda: estimated_norms(point), held, before)
+            return LeastSquaresModel(point, self._krylov(point, scale.inverse, damping), scale)
+        if way == "dual":
+            J, r = (torch.cat(parts) for parts in zip(*point.system_blocks(kind, math.prod(point.system_shape(kind))), strict=True))
+            scale = _scale(self.scaling, point, lambda: torch.linalg.vector_norm(J, dim=0), held, before)
+            return LeastSquaresModel(point, dual(J, r, scale.inverse), scale)
+        found = tall(point.system_blocks(kind, block_entries(math.prod(point.system_shape(kind)))))
+        norms = torch.linalg.vector_norm(found.triangle, dim=0)
+        scale = _scale(self.scaling, point, lambda: norms, held, before)
+        return LeastSquaresModel(point, replace(found, triangle=found.triangle * scale.inverse), scale)
+
+    def _krylov(self, point: LeastSquaresPoint, inverse: Tensor, damping: float) -> Compressed:
+        shape = point.residual.shape
+        room = point.memory_limit // (4 * inverse.numel() * inverse.element_size())
+        return bidiagonalize(
+            lambda s: point.jacobian_product(inverse * s).reshape(-1),
+            lambda u: inverse * point.jacobian_adjoint_product(u.view(shape)),
+            point.residual.reshape(-1),
+            damping=damping,
+            tolerance=self.inner_tolerance,
+            limit=max(1, min(self.inner_iterations, room, *point.system_shape("golub-pereyra"))),
+        )
+
+
+@dataclass(frozen=True)
+class HessianDescent:
+    """A quadratic model, from the Hessian or from a part of it.
+
+    Attributes:
+        curvature: "exact", "corrected" (all but the term in the features' second derivatives) or, by products alone,
+            "gauss-newton".
+        scaling: as for `GaussNewtonDescent`.
+        dense: whether the Hessian is formed, or only multiplied with.
+    """
+
+    curvature: str
+    scaling: str = "auto"
+    dense: bool = True
+
+    def __call__(self, point: LeastSquaresPoint, previous: Any, damping: float) -> QuadraticModel:
+        """The model at `point`."""
+        before, held = None if previous is None else previous.scale, _held(point)
+        scale = _scale(self.scaling, point, lambda: estimated_norms(point), held, before)
+        exact, inverse = self.curvature == "exact", scale.inverse
+        if self.dense:
+            return _dense_model(point, scale, point.hessian(curvature=exact))
+
+        def product(s: Tensor) -> Tensor:
+            if self.curvature == "gauss-newton":
+                return inverse * point.jacobian_adjoint_product(point.jacobian_product(inverse * s))
+            return inverse * point.hessian_vector_product(inverse * s, curvature=exact)
+
+        return QuadraticModel(point, inverse * point.gradient, scale, None, product)
+
+
+@dataclass(frozen=True)
+class MetricDescent:
+    """The gradient in the metric of the (regularised) Grassmannian pulled back through the features.
+
+    Attributes:
+        scaling: as for `GaussNewtonDescent`; decides what little damping holds back.
+        dense: whether the metric is formed, or only multiplied with.
+    """
+
+    scaling: str = "auto"
+    dense: bool = True
+
+    def __call__(self, point: LeastSquaresPoint, previous: Any, damping: float) -> QuadraticModel:
+        """The model at `point`."""
+        before, held = None if previous is None else previous.scale, _held(point)
+        scale = _scale(self.scaling, point, lambda: estimated_norms(point), held, before)
+        inverse = scale.inverse
+        if self.dense:
+            return _dense_model(point, scale, point.metric())
+        return QuadraticModel(
+            point, inverse * point.gradient, scale, None, lambda s: inverse * point.metric_product(inverse * s)
+        )
+
+
+def estimated_norms(point: LeastSquaresPoint) -> Tensor:
+    """Norms of the columns of J from products alone: E (J^T u)_j^2 = ||J_j||^2 for random signs u."""
+    generator = torch.Generator(device=point.residual.device).manual_seed(0)
+    total = torch.zeros_like(point.parameters)
+    for _ in range(PROBES):
+        bits = torch.randint(0, 2, point.residual.shape, generator=generator, device=point.residual.device)
+        total += point.jacobian_adjoint_product((2.0 * bits - 1.0).to(total.dtype)) ** 2
+    return torch.sqrt(total / PROBES)
+
+
+def block_entries(size: int) -> int:
+    """Entries of the blocks that a Jacobian of `size` entries is factored in: whole, or to fit in cache."""
+    return size if size <= WHOLE else CACHED
+
+
+def _dense_model(point: LeastSquaresPoint, scale: Scale, B: Tensor) -> QuadraticModel:
+    inverse = scale.inverse
+    scaled = inverse[:, None] * B * inverse
+    return QuadraticModel(point, inverse * point.gradient, scale, scaled, lambda s: scaled @ s)
+
+
+def _held(point: LeastSquaresPoint) -> Tensor | None:
+    return None if point.bounds is None else point.bounds.held(point.parameters, point.gradient)
+
+
+def _scale(
+    kind: str, point: LeastSquaresPoint, norms: Callable[[], Tensor], held: Tensor | None, previous: Scale | None
+) -> Scale:
+    by_parameters = kind == "parameters" or (kind == "auto" and point.units is not None)
+    if not by_parameters:
+        return column_scale(norms(), held, previous)
+    columns = norms() if previous is None else point.parameters
+    return parameter_scale(point.parameters, point.units, columns, held, previous)

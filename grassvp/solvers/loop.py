@@ -20,7 +20,7 @@ __all__ = ["Callback", "Outcome", "Run", "minimize"]
 
 Callback = Callable[[IterationRecord], Any]
 
-STUCK = (Status.STALLED, Status.RANK_DEFICIENT, Status.NON_FINITE)
+STUCK = (Status.STALLED, Status.DAMPED_OUT, Status.RANK_DEFICIENT, Status.NON_FINITE)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _record(iterate: Iterate, previous: LeastSquaresPoint | None, iteration: int
     return IterationRecord(
         iteration=iteration,
         value=point.value,
-        gradient_norm=safe_norm(point.gradient),
+        gradient_norm=safe_norm(point.projected_gradient),
         step_norm=iterate.step_norm,
         damping=iterate.damping,
         rank=point.rank,

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from grassvp.arrays import check_nonnegative
 from grassvp.errors import ArgumentError, ArgumentTypeError
-from grassvp.features import curvature
 from grassvp.reduced import Linearization, ReducedProblem
 
 __all__ = ["Inertia", "InertiaComparison", "compare_inertia", "joint_hessian"]
@@ -143,7 +142,7 @@ def _blocks(now: Linearization) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     J = w[:, None, None] * now.derivatives.contract(C)
     identity = torch.eye(problem.width, dtype=Phi.dtype, device=Phi.device)
     adjoint = now.derivatives.contract_adjoint(left, identity)
-    bent = curvature(problem.features, now.parameters, problem.inputs, left, C)
+    bent = problem.features.curvature(now.parameters, problem.inputs, left, C)
     flat = J.reshape(-1, q)
     A = _double(flat.T @ flat - bent)
     B = _double(torch.einsum("ia,ilj->alj", Phi, J) - adjoint).reshape(-1, q)

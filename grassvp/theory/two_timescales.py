@@ -17,7 +17,6 @@ import torch
 
 from grassvp.arrays import to_tensor
 from grassvp.errors import ArgumentError
-from grassvp.features import curvature
 from grassvp.joint import JointPoint
 from grassvp.reduced import ReducedProblem
 from grassvp.theory.integration import check_times, integrate
@@ -120,7 +119,7 @@ def joint_point_hessian(point: JointPoint) -> np.ndarray:
     D = w[:, None, None] * point.derivatives.contract(torch.eye(n, dtype=C.dtype, device=C.device))
     Phi, R = w[:, None] * point.derivatives.values, point.residual[: problem.rows]
     G = torch.einsum("iaj,al->ilj", D, C)
-    bend = curvature(problem.features, point.parameters, problem.inputs, w[:, None] * R, C)
+    bend = problem.features.curvature(point.parameters, problem.inputs, w[:, None] * R, C)
     mixed = torch.einsum("ia,ilj->alj", Phi, G) - torch.einsum("iaj,il->alj", D, R)
     gram = Phi.T @ Phi + problem.regularization * torch.eye(n, dtype=C.dtype, device=C.device)
     H = torch.zeros(q + n * k, q + n * k, dtype=C.dtype, device=C.device)

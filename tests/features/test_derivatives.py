@@ -6,15 +6,14 @@ import torch
 from torch.func import hessian, jacfwd
 
 from grassvp.features import (
+    DeepMLP,
     ModuleFeatures,
     OneHiddenLayer,
     as_feature_map,
-    curvature,
-    curvature_product,
     differential_operator,
     from_function,
+    function,
     mlp,
-    module,
     under_operator,
 )
 from grassvp.features.mlp import MLP
@@ -44,6 +43,8 @@ def cases():
         yield f"closed operator {name}", under_operator(module, L), under((4,), name)
         yield f"generic operator {name}", ModuleFeatures.of(module, L), under((4,), name)
     yield "deep", as_feature_map(mlp(2, (3, 4), seed=2)), plain((3, 4))
+    yield "deeper", as_feature_map(mlp(2, (3, 2, 4), activation="erf", seed=3)), plain((3, 2, 4), "erf")
+    yield "generic deep", ModuleFeatures.of(mlp(2, (3, 4), seed=2)), plain((3, 4))
     yield "deep operator", under_operator(mlp(2, (3, 2), seed=2), L), under((3, 2))
     yield "module", as_feature_map(module_under_test()).cast(F64, X.device), lambda theta: gated_features(theta, X)
     t = X[:, 0]
@@ -73,22 +74,70 @@ def test_products_with_the_derivative(name):
     torch.testing.assert_close(found.pullback(S, C), torch.einsum("iaj,il,al->j", D, S, C), **near)
     torch.testing.assert_close(found.contract(C), torch.einsum("iaj,al->ilj", D, C), **near)
     torch.testing.assert_close(found.contract_adjoint(S, L), torch.einsum("pa,iaj,il->plj", L, D, S), **near)
+    part = found.block(2, 5)
+    torch.testing.assert_close(part.values, function(theta)[2:5], **near)
+    torch.testing.assert_close(part.contract(C), torch.einsum("iaj,al->ilj", D[2:5], C), **near)
+    torch.testing.assert_close(part.contract_adjoint(S[2:5], L), torch.einsum("pa,iaj,il->plj", L, D[2:5], S[2:5]), **near)
 
 
-@pytest.mark.parametrize("name", ["deep", "deep operator", "module"])
-def test_chunks_change_nothing(name, monkeypatch):
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_gram(name, weighted):
+    """<(I - B B^T) W D_i L^T, (I - B B^T) W D_j L^T>, entry by entry."""
+    features, function = CASES[name]
+    theta, x = features.initial + 0.05, features.prepare(X)
+    D, rng = jacfwd(function)(theta), np.random.default_rng(5)
+    B = torch.from_numpy(np.linalg.qr(rng.standard_normal((ROWS, 3)))[0])
+    L, w = torch.from_numpy(rng.standard_normal((2, D.shape[1]))), torch.from_numpy(rng.uniform(0.5, 2, ROWS))
+    T = torch.einsum("iaj,pa->ipj", D * w[:, None, None] if weighted else D, L)
+    T = T - torch.einsum("ir,sr,spj->ipj", B, B, T)
+    found = features.derivatives(theta, x).gram(B, L, w if weighted else None)
+    expected = torch.einsum("ipj,ipl->jl", T, T)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12 * (1 + float(expected.abs().max())))
+
+
+def test_a_function_with_many_parameters_is_differentiated_product_by_product(monkeypatch):
+    features, plain = CASES["function"]
+    theta, x = features.initial, features.prepare(X)
+    dense = features.derivatives(theta, x)
+    monkeypatch.setattr(function, "DENSE_ENTRIES", 0)
+    found, rng = features.derivatives(theta, x), np.random.default_rng(6)
+    v, S, C, L = (torch.from_numpy(rng.standard_normal(shape)) for shape in ((3,), (ROWS, 2), (3, 2), (2, 3)))
+    for of in (lambda d: d.pushforward(v), lambda d: d.pullback(S, C), lambda d: d.contract(C)):
+        torch.testing.assert_close(of(found), of(dense), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(found.contract_adjoint(S, L), dense.contract_adjoint(S, L), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(found.block(1, 4).contract(C), dense.contract(C)[1:4], rtol=1e-13, atol=1e-13)
+    assert "tensor" not in vars(found) and plain(theta).shape == found.values.shape
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_units_are_the_inverse_half_ranges_of_the_inputs(name):
+    features, _ = CASES[name]
+    x = features.prepare(X)
+    units = features.units(x)
+    if name in ("module", "function"):
+        assert units is None
+        return
+    half = (X.amax(0) - X.amin(0)) / 2
+    width, d = features.module.shapes[0]
+    torch.testing.assert_close(units[: width * d].view(width, d), (1 / half).expand(width, d))
+    assert units.shape == features.initial.shape and bool((units[width * d :] == 1).all())
+
+
+@pytest.mark.parametrize("name", ["generic deep", "deep operator", "module"])
+def test_chunks_change_nothing(name):
     features, _ = CASES[name]
     theta, x = features.initial, features.prepare(X)
     found = features.derivatives(theta, x)
     S, C = torch.ones(ROWS, 2, dtype=F64), torch.ones(found.values.shape[1], 2, dtype=F64)
     L = torch.ones(3, len(C), dtype=F64)
     whole = found.contract(C), found.contract_adjoint(S, L)
-    monkeypatch.setattr(module, "CHUNK_ENTRIES", 100)  # one to two rows at once
+    found = features.limited(800).derivatives(theta, x)  # one to two rows at once
     for part, expected in zip((found.contract(C), found.contract_adjoint(S, L)), whole, strict=True):
         torch.testing.assert_close(part, expected, rtol=1e-14, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["closed tanh", "closed operator gelu", "deep", "deep operator", "module", "function"])
+@pytest.mark.parametrize("name", CASES)
 def test_curvature(name):
     features, function = CASES[name]
     theta, x = features.initial, features.prepare(X)
@@ -97,20 +146,22 @@ def test_curvature(name):
     S, C, v = (torch.from_numpy(rng.standard_normal(s)) for s in ((ROWS, 2), (Phi.shape[1], 2), (theta.numel(),)))
     expected = hessian(lambda at: ((function(at) @ C) * S).sum())(theta)
     near = {"rtol": 1e-11, "atol": 1e-11 * (1 + float(expected.abs().max()))}
-    torch.testing.assert_close(curvature(features, theta, x, S, C), expected, **near)
-    torch.testing.assert_close(curvature_product(features, theta, x, S, C, v), expected @ v, **near)
+    torch.testing.assert_close(features.curvature(theta, x, S, C), expected, **near)
+    torch.testing.assert_close(features.curvature_product(theta, x, S, C, v), expected @ v, **near)
 
 
 def test_curvature_of_more_parameters_than_one_chunk():
-    features = as_feature_map(mlp(2, (30,), seed=1))
+    features = ModuleFeatures.of(mlp(2, (30,), seed=1))
     S, C = torch.ones(ROWS, 1, dtype=F64), torch.ones(31, 1, dtype=F64)
     expected = hessian(lambda at: torch_features(at, X, (30,)).sum())(features.initial)
-    torch.testing.assert_close(curvature(features, features.initial, X, S, C), expected)
+    torch.testing.assert_close(features.curvature(features.initial, X, S, C), expected)
 
 
 def test_the_right_path_is_chosen():
     assert isinstance(as_feature_map(mlp(2, (3,))), OneHiddenLayer)
-    assert isinstance(as_feature_map(mlp(2, (3, 3))), ModuleFeatures)
+    assert isinstance(as_feature_map(mlp(2, (3, 3))), DeepMLP)
+    deep = under_operator(mlp(2, (3, 3)), differential_operator(4, 2, {(0,): 1.0}))
+    assert isinstance(deep, ModuleFeatures) and isinstance(as_feature_map(torch.nn.Linear(2, 3)), ModuleFeatures)
     features = from_function(lambda p, x: x, [1.0])
     assert as_feature_map(features) is features
     operator = under_operator(mlp(2, (3,)), differential_operator(4, 2, {(0,): 1.0}))

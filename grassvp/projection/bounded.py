@@ -1,0 +1,91 @@
+"""Least squares with bounds on the coefficients, lower <= C <= upper, as an active-set solve on the small factor.
+
+With A_lam = Q S, S (p, n), each output l is the small problem min_c ||S c - Q^T y_l|| within its bounds. Its solution
+fixes some coefficients at a bound and leaves the others free: near the point the projection is the one onto the free
+columns, with the fixed ones moved to the right-hand side. By the envelope theorem the gradient of the value keeps its
+form, and where no free coefficient touches its bound the active set is locally constant and so are the derivatives.
+
+Sources: Lawson and Hanson 1974 (nonnegative least squares), Stark and Parker 1995 (bounded variables).
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.optimize import lsq_linear, nnls
+from torch import Tensor
+
+from grassvp.projection.projection import Projection, Restriction
+
+__all__ = ["bounded_projection"]
+
+
+def bounded_projection(
+    unbounded: Projection, matrix: Tensor, targets: Tensor, lower: Tensor, upper: Tensor
+) -> Projection:
+    """The solution of min_C ||A C - Y||^2 + lam ||C||^2 with lower <= C <= upper.
+
+    Args:
+        unbounded: the solution without the bounds, whose factors are used.
+        matrix: A, (m, n).
+        targets: Y, (m, k).
+        lower: (n, k) lower bounds, -inf where there is none.
+        upper: (n, k) upper bounds.
+    """
+    lam = unbounded.regularization
+    S = (unbounded.basis.T @ matrix).double()
+    if unbounded.tail is not None:
+        S = S + math.sqrt(lam) * unbounded.tail.T.double()
+    right = (unbounded.basis.T @ targets).double()
+    C = _solve_within(S, right, lower.double(), upper.double())
+    free = (lower < C) & (upper > C)
+    restriction, inner = _restriction(S, free)
+    fixed = torch.where(free, 0.0, C)
+    held = replace(unbounded, restriction=restriction)
+    residual, residual_tail, coordinates = _residual(held, matrix, targets, fixed.to(targets.dtype))
+    moved = torch.stack([inverse @ coordinates[:, l].double() for l, inverse in enumerate(inner)], dim=1)
+    coefficients = torch.clamp(fixed + moved, lower, upper).to(targets.dtype)
+    return replace(held, coefficients=coefficients, residual=residual, residual_tail=residual_tail)
+
+
+def _solve_within(S: Tensor, right: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Each column of C by an active-set method, in units in which S and the column are of size one."""
+    matrix, columns = S.cpu().numpy(), right.cpu().numpy()
+    size = float(np.abs(matrix).max(initial=0.0)) or 1.0
+    low, high = lower.cpu().numpy(), upper.cpu().numpy()
+    C = np.empty(low.shape)
+    for l, b in enumerate(columns.T):
+        unit = (float(np.linalg.norm(b)) or 1.0) / size
+        if not low[:, l].any() and np.isposinf(high[:, l]).all():
+            C[:, l] = unit * nnls(matrix / size, b / (unit * size))[0]
+        else:
+            bounds = (low[:, l] / unit, high[:, l] / unit)
+            C[:, l] = unit * lsq_linear(matrix / size, b / (unit * size), bounds, method="bvls", tol=1e-15).x
+    return torch.from_numpy(np.clip(C, low, high)).to(S.device)
+
+
+def _restriction(S: Tensor, free: Tensor) -> tuple[Restriction, list[Tensor]]:
+    """Projectors and factors of each output's free columns, and the pseudo-inverses that give the free coefficients."""
+    p, n = S.shape
+    projectors, factors, inverses = [], [], []
+    for column in free.T:
+        U, s, Vh = torch.linalg.svd(S * column, full_matrices=False)
+        rank = int((s > max(p, n) * torch.finfo(s.dtype).eps * s.max()).sum()) if s.numel() else 0
+        U, s, Vh = U[:, :rank], s[:rank], Vh[:rank]
+        projectors.append(U @ U.T)
+        factors.append(U @ (Vh / s[:, None]))
+        inverses.append(factors[-1].T)
+    return Restriction(torch.stack(projectors), torch.stack(factors), free), inverses
+
+
+def _residual(held: Projection, A: Tensor, Y: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """[Y - A C_fixed; -sqrt(lam) C_fixed] projected twice off the free columns, and its coordinates in Q."""
+    residual, tail = Y - A @ fixed, None if held.tail is None else -math.sqrt(held.regularization) * fixed
+    total = Y.new_zeros(held.basis.shape[1], Y.shape[1])
+    for _ in range(2):
+        inside = held.coordinates(residual, tail)
+        residual = residual - held.basis @ inside
+        tail = None if held.tail is None or tail is None else tail - held.tail @ inside
+        total = total + inside
+    return residual, tail, total
