@@ -4,9 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from grassvp import errors, features
+from grassvp.continuation import Continuation
 from grassvp.reduced import Linearization, ReducedProblem
 from grassvp.separable import SeparableProblem
-from grassvp.solvers import FirstOrder, GaussNewton, LevenbergMarquardt, Solution, Status
+from grassvp.solvers import (
+    FirstOrder,
+    GaussNewton,
+    GradientFlow,
+    LevenbergMarquardt,
+    NaturalGradient,
+    Solution,
+    Status,
+    TrustRegion,
+)
 from grassvp.solving import solve
 
 if TYPE_CHECKING:
@@ -15,14 +25,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Continuation",
     "FirstOrder",
     "GaussNewton",
+    "GradientFlow",
     "LevenbergMarquardt",
     "Linearization",
+    "NaturalGradient",
     "ReducedProblem",
     "SeparableProblem",
     "Solution",
     "Status",
+    "TrustRegion",
     "errors",
     "features",
     "riemannian",

@@ -12,8 +12,8 @@ Columns of Phi with fixed coefficients (an offset o(theta) of the model) come af
 with the identity as their coefficients, and not in T. Bounds on C replace Q and L by what they leave of them, output by
 output (`Projection.coordinates`, `dual_coordinates`).
 
-With more outputs than features, C = Z V^T with V (k, n) orthonormal. J_K = -(I - Q Q^T) DPhi Z V^T and r V then give the
-same J_K^T J_K and J_K^T r from n columns instead of k.
+With more outputs than features, C = Z V^T with V (k, n) orthonormal. J_K = -(I - Q Q^T) DPhi Z V^T and r V then give
+the same J_K^T J_K and J_K^T r from n columns instead of k.
 
 Sources: Golub and Pereyra 1973; Kaufman 1975; O'Leary and Rust 2013 for the two forms of the Jacobian.
 """
@@ -45,14 +45,19 @@ __all__ = [
 
 def envelope_gradient(derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None) -> Tensor:
     """Gradient of the value, (q,): -DPhi^*[W R C^T] (envelope theorem; C counts as constant)."""
-    return -derivatives.pullback(weighted(projection.residual, weights), model_coefficients(derivatives.values, projection.coefficients))
+    return -derivatives.pullback(
+        weighted(projection.residual, weights), model_coefficients(derivatives.values, projection)
+    )
 
 
 def dense_jacobian(
     derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None, golub_pereyra: bool
 ) -> Tensor:
     """Jacobian of the augmented residual flattened row by row, ((m + n) k, q), or (m k, q) at lam = 0."""
-    C, rows = model_coefficients(derivatives.values, projection.coefficients), [_Rows.all(derivatives, projection, weights)]
+    C, rows = (
+        model_coefficients(derivatives.values, projection),
+        [_Rows.all(derivatives, projection, weights)],
+    )
     blocks = list(_jacobian_blocks(rows, C, projection, golub_pereyra))
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
@@ -75,7 +80,11 @@ def system_blocks(
         golub_pereyra: the exact Jacobian, or Kaufman's, which is compressed to n columns where there are more outputs.
         size: rows of Phi in a block; with several blocks no array with all rows of the Jacobian is formed.
     """
-    C, r, r_tail = model_coefficients(derivatives.values, projection.coefficients), projection.residual, projection.residual_tail
+    C, r, r_tail = (
+        model_coefficients(derivatives.values, projection),
+        projection.residual,
+        projection.residual_tail,
+    )
     if not golub_pereyra and compresses(derivatives, projection):
         V, Z = torch.linalg.qr(C.T)
         C, r, r_tail = Z.T, r @ V, None if r_tail is None else r_tail @ V
@@ -90,7 +99,7 @@ def system_blocks(
 def hessian_first_order(derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None) -> Tensor:
     """The exact Hessian without its curvature term, (q, q): J_K^T J_K - N^T N + E^T N + N^T E."""
     rows = _Rows.all(derivatives, projection, weights)
-    G = rows.contraction(model_coefficients(derivatives.values, projection.coefficients))
+    G = rows.contraction(model_coefficients(derivatives.values, projection))
     E, N = _restricted(projection, rows.inside(G)), rows.adjoint(projection)
     q = G.shape[-1]
     orthogonal = (G.view(G.shape[0], -1) - projection.basis @ E.reshape(E.shape[0], -1)).view(-1, q)
@@ -123,7 +132,7 @@ def directional_factors(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(G v, E v, N v) for one direction: (m, k), (p, k), (p, k)."""
     D = weighted(derivatives.pushforward(direction), weights)
-    g = D @ model_coefficients(derivatives.values, projection.coefficients)
+    g = D @ model_coefficients(derivatives.values, projection)
     n = projection.dual_coordinates(D[:, : projection.coefficients.shape[0]].T @ projection.residual)
     return g, projection.coordinates(g), n.to(g.dtype)
 
@@ -134,7 +143,7 @@ def combined_pullback(
     """G^T s + N^T t, (q,), for s = `along` (m, k) and t = `inner` (p, k), in one reverse product."""
     right = _padded(projection.dual_combination(inner).T, derivatives, projection).T.to(along.dtype)
     left = weighted(torch.cat([along, projection.residual], dim=1), weights)
-    return derivatives.pullback(left, torch.cat([model_coefficients(derivatives.values, projection.coefficients), right], dim=1))
+    return derivatives.pullback(left, torch.cat([model_coefficients(derivatives.values, projection), right], dim=1))
 
 
 def metric(derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None) -> Tensor:
@@ -154,8 +163,9 @@ def metric_product(
     return derivatives.pullback(weighted(left, weights), _padded(L, derivatives, projection).T)
 
 
-def model_coefficients(values: Tensor, C: Tensor) -> Tensor:
-    """C, or [C; I] where the last columns of the feature values have fixed coefficients."""
+def model_coefficients(values: Tensor, solved: Projection | Tensor) -> Tensor:
+    """C of a projection, or C itself; [C; I] where the last columns of the feature values have fixed coefficients."""
+    C = solved if isinstance(solved, Tensor) else solved.coefficients
     fixed = values.shape[1] - C.shape[0]
     return C if fixed == 0 else torch.cat([C, torch.eye(fixed, dtype=C.dtype, device=C.device)])
 
@@ -222,6 +232,6 @@ def _jacobian_blocks(rows: list[_Rows], C: Tensor, projection: Projection, golub
     inner, q = change.reshape(change.shape[0], -1), change.shape[-1]
     for block in rows:
         G = block.contraction(C) if kept is None else kept
-        yield G.view(G.shape[0], -1).addmm_(block.basis, inner).neg_().view(-1, q)
+        yield G.view(G.shape[0], -1).addmm_(block.basis, inner, beta=-1.0, alpha=-1.0).view(-1, q)
     if projection.tail is not None:
         yield (projection.tail @ inner).neg_().view(-1, q)

@@ -45,6 +45,11 @@ class JointPoint:
         """Size of the rounding error of the value."""
         return self.problem.value_rounding(self.value)
 
+    @property
+    def regularization(self) -> float:
+        """Lam."""
+        return self.problem.regularization
+
     @cached_property
     def gradient(self) -> Tensor:
         """Gradient in (theta, C), (q + n k,)."""

@@ -1,5 +1,6 @@
 """The reduced problem psi(theta) = min over C of the separable objective, and its linearisation at a point."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,11 +18,12 @@ from grassvp.features import FeatureDerivatives
 from grassvp.joint import JointProblem
 from grassvp.projection import Projection
 from grassvp.separable import SeparableProblem
-from manifolds.subspaces import subspace_distance
+from manifolds.subspaces import geodesic_distance
 
 __all__ = ["JACOBIAN_KINDS", "Linearization", "ReducedProblem"]
 
 JACOBIAN_KINDS = ("golub-pereyra", "kaufman")
+DISTANCE_ROUNDINGS = 1e5
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +47,21 @@ class Linearization:
         """1/2 ||W (Y - Phi C)||^2 + lam/2 ||C||^2."""
         return self.projection.value
 
+    @cached_property
+    def residual_rounding(self) -> float:
+        """Size of the rounding error of the residual: that of W Y, and that of each feature times its coefficient.
+
+        Large coefficients that cancel make the second part the larger one, by orders of magnitude.
+        """
+        Y, C, R = self.problem.weighted_targets, self.coefficients.double(), self.projection.triangle
+        features = torch.linalg.vector_norm(torch.linalg.vector_norm(R, dim=0) * torch.linalg.vector_norm(C, dim=1))
+        return torch.finfo(Y.dtype).eps * math.hypot(float(torch.linalg.vector_norm(Y)), float(features))
+
     @property
     def value_rounding(self) -> float:
-        """Size of the rounding error of the value."""
-        return self.problem.value_rounding(self.value)
+        """Size of the rounding error of the value, whose residual's errors point in random directions."""
+        rho, rows = self.residual_rounding, self.problem.targets.numel()
+        return rho * math.sqrt(2.0 * self.value) * min(1.0, 4.0 / math.sqrt(rows)) + 0.5 * rho**2
 
     @cached_property
     def residual(self) -> Tensor:
@@ -64,6 +77,11 @@ class Linearization:
     def rank(self) -> int:
         """Numerical rank of the weighted features."""
         return self.projection.rank
+
+    @property
+    def regularization(self) -> float:
+        """Lam."""
+        return self.problem.regularization
 
     @property
     def differentiable(self) -> bool:
@@ -152,6 +170,17 @@ class Linearization:
         features, inputs = self.problem.features, self.problem.inputs
         return first - features.curvature_product(self.parameters, inputs, *self._residual_factors, direction)
 
+    @property
+    def hessian_entries(self) -> int:
+        """Entries of what `hessian` forms on its way; what features without a cheap adjoint take counts n-fold."""
+        factor = 1 if self.problem.features.cheap_adjoint else self.problem.width
+        return self.residual.numel() * self.parameters.numel() * factor
+
+    @property
+    def metric_entries(self) -> int:
+        """Entries of what `metric` forms on its way."""
+        return self.derivatives.gram_entries(self.projection.pseudo_factor.shape[0], self.parameters.numel())
+
     def metric(self) -> Tensor:
         """The metric of the (regularised) Grassmannian pulled back to theta, (q, q), positive semidefinite."""
         return jacobians.metric(*self._factors)
@@ -172,8 +201,12 @@ class Linearization:
         return torch.cat(projection.residual_parts)
 
     def distance(self, other: "Linearization") -> float:
-        """Geodesic distance on the (regularised) Grassmannian between the two feature spans, in radians."""
-        return float(subspace_distance(self.projection.full_basis, other.projection.full_basis))
+        """Geodesic distance on the (regularised) Grassmannian between the two feature spans, in radians.
+
+        Right to 1e-10 of itself (float64): what is cheaper than the last digits is taken of the bases.
+        """
+        bases = self.projection.full_basis, other.projection.full_basis
+        return float(geodesic_distance(*bases, roundings=DISTANCE_ROUNDINGS))
 
     @property
     def _factors(self) -> tuple[FeatureDerivatives, Projection, Tensor | None]:

@@ -1,5 +1,6 @@
 """The separable least-squares problem: features, data, row weights and regularisation, checked once."""
 
+import copy
 import math
 from functools import cached_property
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from grassvp.arrays import check_count, check_nonnegative, to_tensor
 from grassvp.bounds import Box, check_box
+from grassvp.continuation import Continuation
 from grassvp.errors import ArgumentError, ArgumentTypeError, GrassvpError
 from grassvp.features import FeatureMap, as_feature_map
 from grassvp.jacobians import model_coefficients
@@ -30,6 +32,7 @@ class SeparableProblem:
     targets: Tensor
     weights: Tensor | None
     regularization: float
+    continuation: Continuation | None
     rank_tolerance: float
     width: int
     bounds: Box | None
@@ -43,7 +46,7 @@ class SeparableProblem:
         targets: object,
         *,
         weights: object = None,
-        regularization: float = 0.0,
+        regularization: float | Continuation = 0.0,
         bounds: object = None,
         coefficient_bounds: object = None,
         rank_tolerance: float | None = None,
@@ -58,7 +61,7 @@ class SeparableProblem:
             inputs: (m, d) or (m,) rows, numpy or torch; for `from_function` whatever shape the function expects.
             targets: (m,) or (m, k).
             weights: (m,) weights >= 0 that multiply the rows of Phi and Y; None for ones.
-            regularization: lam >= 0 in the units of the weighted features squared.
+            regularization: lam >= 0 in the units of the weighted features squared, or a `Continuation` down to it.
             bounds: (lower, upper) for theta, numbers or (q,) arrays, None or inf where there is none. A minimum is then
                 where the gradient vanishes but for entries that point out of the box.
             coefficient_bounds: (lower, upper) for C, numbers or arrays that broadcast to (n, k); (0, None) asks for
@@ -83,11 +86,14 @@ class SeparableProblem:
         self.features = as_feature_map(features).cast(dtype, y.device).limited(self.memory_limit // 8)
         self.inputs = self.features.prepare(x.to(dtype))
         self.weights = _check_weights(weights, self.targets)
-        self.regularization = check_nonnegative(regularization, "regularization")
+        self.continuation = regularization if isinstance(regularization, Continuation) else None
+        lam = regularization if self.continuation is None else self.continuation.stop
+        self.regularization = check_nonnegative(lam, "regularization")
         self.width = self._check_features()
         self.bounds = check_box(bounds, self.features.initial, "bounds")
         coefficients = self.targets.new_empty(self.width, self.outputs)
         self.coefficient_bounds = check_box(coefficient_bounds, coefficients, "coefficient_bounds")
+        self._given_rank_tolerance = rank_tolerance
         self.rank_tolerance = self._check_rank_tolerance(rank_tolerance)
         if not isinstance(column_scaling, bool):
             raise ArgumentTypeError(f"column_scaling must be True or False, got {column_scaling!r}")
@@ -117,6 +123,22 @@ class SeparableProblem:
     def initial_parameters(self) -> Tensor:
         """(q,) parameters that the features came with."""
         return self.features.initial.clone()
+
+    def with_features(self, features: FeatureMap) -> "SeparableProblem":
+        """The same data with other features of the same inputs, which are taken as they are."""
+        other = copy.copy(self)
+        other.features = features
+        with torch.no_grad():
+            other.width = features(features.initial, self.inputs).shape[1]
+        vars(other).pop("units", None)
+        return other
+
+    def with_regularization(self, regularization: float) -> "SeparableProblem":
+        """The same problem with another lam and the rank tolerance that goes with it, without continuation."""
+        other = copy.copy(self)
+        other.regularization, other.continuation = check_nonnegative(regularization, "regularization"), None
+        other.rank_tolerance = other._check_rank_tolerance(self._given_rank_tolerance)
+        return other
 
     def value_rounding(self, value: float) -> float:
         """Size of the rounding error of a value 1/2 ||r||^2: eps ||r|| ||W Y||, as r carries the errors of W Y."""
@@ -184,8 +206,10 @@ class SeparableProblem:
         self._check_differentiable()
         fixed = self.features.offset_columns(theta, self.inputs)
         if fixed not in (0, self.outputs):
-            raise ArgumentError(f"features: the offset must have shape ({self.rows}, {self.outputs}), a column for each "
-                f"output of the targets; got {fixed} columns")
+            raise ArgumentError(
+                f"features: the offset must have shape ({self.rows}, {self.outputs}), a column for each "
+                f"output of the targets; got {fixed} columns"
+            )
         return Phi.shape[1] - fixed
 
     def _check_rank_tolerance(self, value: object) -> float:

@@ -3,19 +3,21 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from grassvp.arrays import check_count, check_nonnegative, safe_norm
+from grassvp.arrays import check_choice, check_count, check_nonnegative, safe_norm
 from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.reduced import ReducedProblem
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import (
     Callback,
     GradientTolerance,
+    IterationRecord,
     LevenbergMarquardt,
     MaxIterations,
     MaxTime,
@@ -24,13 +26,18 @@ from grassvp.solvers import (
     Outcome,
     Run,
     Solution,
+    Status,
     StoppingRule,
+    attempt,
     columns,
     minimize,
+    resolve,
 )
-from grassvp.starts import best_draws, random_feature_draws
+from grassvp.starts import INITIALIZATIONS, field_of_starts, perturbed
 
-__all__ = ["solve"]
+__all__ = ["generator", "solve"]
+
+ENDED = (Status.INTERRUPTED, Status.STOPPED, Status.MAX_TIME)
 
 
 def solve(
@@ -40,6 +47,8 @@ def solve(
     initial_parameters: Any = None,
     seed: int | np.random.Generator | None = None,
     starts: int = 4,
+    initialization: str = "auto",
+    restarts: int = 0,
     max_iterations: int = 500,
     max_time: float | None = None,
     tolerance: float | None = None,
@@ -49,20 +58,24 @@ def solve(
 
     Args:
         problem: the separable problem.
-        solver: a method such as `LevenbergMarquardt()` (the default), `GaussNewton()` or `FirstOrder("lbfgs")`.
+        solver: a method such as `LevenbergMarquardt()`, `TrustRegion()` or `FirstOrder("lbfgs")`; None for
+            Levenberg-Marquardt, with geodesic acceleration where the features know the units of their parameters.
         initial_parameters: (q,) theta to start exactly from. None: features that can be sampled start from the best
-            of several random draws, so that the result is never worse than random features of the same width; others
-            start from their own parameters.
-        seed: seed or numpy Generator of those draws; None for fresh entropy. Torch's and numpy's global generators are
-            neither read nor set.
-        starts: how many of those draws, one for each scale of the slopes, are tried by successive halving; a joint
-            method runs from the best one only.
-        max_iterations: accepted steps at most; 0 solves the linear part only.
-        max_time: seconds at most, checked after each step.
-        tolerance: CONVERGED where the gradient norm is at most this times ||W Y||_F^2; None for 4 eps of the floating
-            type (9e-16 in float64).
+            of several starts, among them the best random draw, so that the result is never worse than random features
+            of the same width; others start from their own parameters.
+        seed: seed or numpy Generator of the starts and restarts; None for fresh entropy. Torch's and numpy's global
+            generators are neither read nor set.
+        starts: how many starts are tried by successive halving; a joint method runs from the best random draw only.
+        initialization: what they come from besides the best random draw: "random" features of several slope scales,
+            "data" (neurons at steep places of the target), "growth" (neuron by neuron), or "auto", which takes turns.
+        restarts: further runs from random perturbations of the best parameters so far; the best run is kept.
+        max_iterations: accepted steps at most, of one run; 0 solves the linear part of random features only.
+        max_time: seconds at most, from the call on, checked after each step.
+        tolerance: CONVERGED where the gradient norm is at most this times ||W Y||_F^2. None for 4 eps of the floating
+            type (9e-16 in float64), and then runs go on until the gradient is small beside ||r|| ||W Y|| as well, or no
+            step helps.
         callbacks: each is called with every `IterationRecord` of the run that is chosen among the starts (from its
-            first iterate, once it is chosen); returning True stops the solve.
+            first iterate, once it is chosen), and of what follows it; returning True stops the solve.
 
     Returns:
         A `Solution`; a solve that fails says so in its status.
@@ -70,60 +83,148 @@ def solve(
     Raises:
         ArgumentError, ArgumentTypeError: naming the argument that cannot be used.
     """
-    if not isinstance(problem, SeparableProblem):
-        raise ArgumentTypeError(f"problem must be a SeparableProblem, got {type(problem).__name__}")
-    method = LevenbergMarquardt() if solver is None else solver
-    if not hasattr(method, "iterate") or isinstance(method, type):
-        raise ArgumentTypeError(f"solver must be a method such as LevenbergMarquardt(), got {solver!r}")
-    check_count(starts, "starts")
-    if not isinstance(callbacks, Sequence) or not all(callable(callback) for callback in callbacks):
-        raise ArgumentTypeError(f"callbacks must be a sequence of functions, got {callbacks!r}")
-    rng = _generator(seed)
-    rule = _stopping_rule(problem, max_iterations, max_time, tolerance)
     begin = time.perf_counter()
-    reduced = ReducedProblem(problem)
+    method = _check_arguments(problem, solver, callbacks)
+    check_count(starts, "starts")
+    check_choice(initialization, "initialization", INITIALIZATIONS)
+    check_count(restarts, "restarts", least=0)
+    check_count(max_iterations, "max_iterations", least=0)
+    rng, limits = generator(seed), _Limits.of(problem, max_iterations, max_time, tolerance, begin)
+    stages = _stages(problem)
     single = max_iterations == 0 or getattr(method, "objective", "reduced") == "joint"
-    field = _starts(reduced, initial_parameters, rng, 1 if single else starts)
-    runs = [Run(reduced, method, start, rule) for start in field]
-    outcome = minimize(runs, tuple(callbacks))
-    return _solution(problem, method, field[0], outcome, time.perf_counter() - begin)
+    field = _starts(stages[0][0], initial_parameters, rng, 1 if single else starts, initialization)
+    method, choice = resolve(method, attempt(stages[-1][0], field[0]))
+    outcome = _continued(stages, method, field, limits, tuple(callbacks))
+    for _ in range(restarts):
+        if outcome.point is None or outcome.status in ENDED:
+            break
+        again = [perturbed(stages[0][0], outcome.point.parameters, rng)]
+        other = _continued(stages, method, again, limits, tuple(callbacks))
+        outcome = min(outcome, other, key=lambda each: math.inf if each.point is None else each.point.value)
+    return _solution(problem, method, choice, field[0], outcome, time.perf_counter() - begin)
 
 
-def _stopping_rule(
-    problem: SeparableProblem, max_iterations: int, max_time: float | None, tolerance: float | None
-) -> StoppingRule:
-    scale = safe_norm(problem.weighted_targets) ** 2
-    relative = 4 * torch.finfo(problem.targets.dtype).eps if tolerance is None else tolerance
-    rule = NonFinite() | GradientTolerance(check_nonnegative(relative, "tolerance") * scale)
-    if max_time is not None:
-        rule = rule | MaxTime(check_nonnegative(max_time, "max_time"))
-    return rule | MaxIterations(check_count(max_iterations, "max_iterations", least=0))
-
-
-def _generator(seed: int | np.random.Generator | None) -> np.random.Generator:
+def generator(seed: int | np.random.Generator | None) -> np.random.Generator:
+    """The numpy generator of a seed, or an exception that names it."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"seed must be an integer >= 0, a numpy Generator or None, got {seed!r}") from error
 
 
-def _starts(reduced: ReducedProblem, initial_parameters: Any, rng: np.random.Generator, count: int) -> list[Tensor]:
-    if initial_parameters is not None:
-        return [reduced.vector(initial_parameters, "initial_parameters")]
-    if not reduced.problem.features.can_sample:
-        return [reduced.initial_parameters]
-    draws = random_feature_draws(reduced, rng)
-    return [draw.parameters for draw in best_draws(draws, count)]
+@dataclass(frozen=True)
+class _Limits:
+    """What ends a run."""
+
+    threshold: float
+    relative: float | None
+    iterations: int
+    seconds: float | None
+    begin: float
+
+    @staticmethod
+    def of(
+        problem: SeparableProblem, iterations: int, seconds: float | None, tolerance: float | None, begin: float
+    ) -> "_Limits":
+        size, eps = safe_norm(problem.weighted_targets), torch.finfo(problem.targets.dtype).eps
+        factor = 4 * eps if tolerance is None else check_nonnegative(tolerance, "tolerance")
+        relative = 4 * eps * size if tolerance is None else None
+        time_limit = None if seconds is None else check_nonnegative(seconds, "max_time")
+        return _Limits(factor * size**2, relative, iterations, time_limit, begin)
+
+    def rule(self, spent: int, stage: int | None) -> StoppingRule:
+        """The rule of a run after `spent` iterations; of a stage of continuation that may take `stage` of them."""
+        left = self.iterations - spent
+        rule = NonFinite() if stage is not None else NonFinite() | GradientTolerance(self.threshold, self.relative)
+        rule = rule if self.seconds is None else rule | MaxTime(self.seconds)
+        return rule | MaxIterations(left if stage is None else min(stage, left))
 
 
-def _solution(problem: SeparableProblem, method: Method, start: Tensor, outcome: Outcome, elapsed: float) -> Solution:
+Stage = tuple[ReducedProblem, int | None]
+
+
+def _stages(problem: SeparableProblem) -> list[Stage]:
+    """The reduced problems that are solved one after the other, and the iterations that each may take."""
+    if problem.continuation is None:
+        return [(ReducedProblem(problem), None)]
+    *before, _ = problem.continuation.stages
+    stages: list[Stage] = [
+        (ReducedProblem(problem.with_regularization(lam)), problem.continuation.iterations) for lam in before
+    ]
+    return [*stages, (ReducedProblem(problem), None)]
+
+
+def _continued(
+    stages: Sequence[Stage], method: Method, field: Sequence[Tensor], limits: _Limits, callbacks: tuple[Callback, ...]
+) -> Outcome:
+    """The outcome of the last stage, each starting where the one before it ended, with the records of all."""
+    records: list[IterationRecord] = []
+    for reduced, iterations in stages:
+        spent, evaluations = max(len(records) - 1, 0), records[-1].evaluations if records else 0
+        rule = limits.rule(spent, iterations)
+        runs = [Run(reduced, method, start, rule, limits.begin) for start in field]
+        outcome = minimize(runs, [_shifted(each, spent, evaluations) for each in callbacks])
+        later = outcome.records[1:] if records else outcome.records
+        records += [_shift(record, spent, evaluations) for record in later]
+        last = iterations is None or outcome.status in ENDED or outcome.point is None
+        if last or spent >= limits.iterations:
+            return Outcome(outcome.point, outcome.status, records)
+        field = [outcome.point.parameters]  # pyright: ignore[reportOptionalMemberAccess]
+    raise AssertionError("the last stage has no limit of its own")
+
+
+def _shift(record: IterationRecord, iterations: int, evaluations: int) -> IterationRecord:
+    return replace(record, iteration=record.iteration + iterations, evaluations=record.evaluations + evaluations)
+
+
+def _shifted(callback: Callback, iterations: int, evaluations: int) -> Callback:
+    """The callback, shown the records of a later stage as they will be numbered; its start was shown already."""
+    if iterations == 0:
+        return callback
+    return lambda record: record.iteration > 0 and callback(_shift(record, iterations, evaluations))
+
+
+def _check_arguments(problem: Any, solver: Any, callbacks: Any) -> Method:
+    """The method, or an exception that names what cannot be used."""
+    if not isinstance(problem, SeparableProblem):
+        raise ArgumentTypeError(f"problem must be a SeparableProblem, got {type(problem).__name__}")
+    default = LevenbergMarquardt(geodesic_acceleration=problem.units is not None)
+    method = default if solver is None else solver
+    if not hasattr(method, "iterate") or isinstance(method, type):
+        raise ArgumentTypeError(f"solver must be a method such as LevenbergMarquardt(), got {solver!r}")
+    if not isinstance(callbacks, Sequence) or not all(callable(callback) for callback in callbacks):
+        raise ArgumentTypeError(f"callbacks must be a sequence of functions, got {callbacks!r}")
+    if problem.bounds is not None and not getattr(method, "handles_bounds", False):
+        raise ArgumentError(f"solver must handle the bounds of the problem, and {method!r} does not")
+    if problem.coefficient_bounds is not None and getattr(method, "objective", "reduced") == "joint":
+        raise ArgumentError(f"solver must be a reduced method for a problem with coefficient_bounds, got {method!r}")
+    return method
+
+
+def _starts(
+    reduced: ReducedProblem, initial_parameters: Any, rng: np.random.Generator, count: int, initialization: str
+) -> list[Tensor]:
+    problem = reduced.problem
+    if initial_parameters is None and problem.features.can_sample:
+        return [start.parameters for start in field_of_starts(reduced, rng, count, initialization)]
+    name = "initial_parameters" if initial_parameters is not None else "bounds"
+    given = problem.initial_parameters if initial_parameters is None else initial_parameters
+    theta = reduced.vector(given, "initial_parameters")
+    if problem.bounds is not None and not torch.equal(problem.bounds.clip(theta), theta):
+        raise ArgumentError(f"{name}: the start {theta.tolist()} lies outside of the bounds of the problem")
+    return [theta]
+
+
+def _solution(
+    problem: SeparableProblem, method: Method, choice: str, start: Tensor, outcome: Outcome, elapsed: float
+) -> Solution:
     point = outcome.point
     if point is None:
         parameters, value, gradient_norm, rank = start, math.nan, math.nan, 0
         coefficients = problem.targets.new_full((problem.width, problem.outputs), math.nan)
     else:
         parameters, value, rank, coefficients = point.parameters, point.value, point.rank, point.coefficients
-        gradient_norm = safe_norm(point.gradient)
+        gradient_norm = safe_norm(point.projected_gradient)
     return Solution(
         status=outcome.status,
         parameters=parameters,
@@ -134,7 +235,8 @@ def _solution(problem: SeparableProblem, method: Method, start: Tensor, outcome:
         iterations=max(len(outcome.records) - 1, 0),
         elapsed=elapsed,
         history=columns(outcome.records),
-        regularization=problem.regularization,
+        regularization=problem.regularization if point is None else point.regularization,
         method=method,
+        choice=choice,
         predictor=problem.predict,
     )

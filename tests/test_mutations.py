@@ -8,7 +8,7 @@ import torch
 
 from grassvp import ReducedProblem, SeparableProblem, jacobians, reduced, separable
 from grassvp.features import OneHiddenLayer, mlp, protocol
-from grassvp.features.one_hidden import ColumnSparseDerivatives
+from grassvp.features.neurons import PlainNeurons
 from grassvp.projection import projection
 from tests.cases import dense_case, mp_case
 from tests.laws import reduced as laws
@@ -162,8 +162,8 @@ def test_a_mutation_is_noticed(mutation, name, monkeypatch):
 
 def test_a_slope_of_the_closed_form_that_is_wrong_is_noticed(monkeypatch):
     case = mp_case((3,), lam=1e-3)
-    contract = ColumnSparseDerivatives.contract
-    monkeypatch.setattr(ColumnSparseDerivatives, "contract", lambda self, C: contract(self, C).roll(1, dims=2))
+    contract = PlainNeurons.contract
+    monkeypatch.setattr(PlainNeurons, "contract", lambda self, C: contract(self, C).roll(1, dims=2))
     with pytest.raises(AssertionError, match="J_GP"):
         law("jacobian")(case)
 
@@ -185,4 +185,4 @@ def test_a_basis_that_is_not_orthonormal_is_noticed():
     good = made.linearize(made.initial_parameters).projection
     laws.orthonormal_basis_law(good)
     with pytest.raises(AssertionError, match="orthonormality"):
-        laws.orthonormal_basis_law(dataclasses.replace(good, basis=good.basis * (1 + 1e-12)))
+        laws.orthonormal_basis_law(dataclasses.replace(good, orthonormal=good.orthonormal * (1 + 1e-12)))

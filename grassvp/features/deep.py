@@ -135,9 +135,7 @@ class DeepDerivatives(FeatureDerivatives):
             W, h, (start, stop) = self._weights[depth], self._hidden[depth], list(pairwise(ends))[depth]
             delta = delta * self._slopes[depth][:, None, :]
             middle = start + W.numel()
-            torch.mul(
-                delta[:, :, :, None], h[:, None, None, :], out=G[:, :, start:middle].unflatten(2, tuple(W.shape))
-            )
+            torch.mul(delta[:, :, :, None], h[:, None, None, :], out=G[:, :, start:middle].unflatten(2, tuple(W.shape)))
             G[:, :, middle:stop] = delta
             delta = (delta.reshape(m * k, -1) @ W).view(m, k, -1)
         return G

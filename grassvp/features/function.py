@@ -16,7 +16,9 @@ from grassvp.features.protocol import FeatureDerivatives, FeatureMap
 
 __all__ = ["DenseDerivatives", "FunctionFeatures", "from_function"]
 
-DENSE_ENTRIES = 2**22  # 32 MiB of float64: up to here DPhi is kept as one tensor, beyond it products are taken one by one
+DENSE_ENTRIES = (
+    2**22
+)  # 32 MiB of float64: up to here DPhi is kept as one tensor, beyond it products are taken one by one
 
 
 class DenseDerivatives(FeatureDerivatives):

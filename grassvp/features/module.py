@@ -107,10 +107,8 @@ class ModuleFeatures(FeatureMap):
         return replace(self, memory_limit=memory_limit)
 
     def units(self, inputs: Tensor) -> Tensor | None:
-        """See `FeatureMap`; known for an MLP only."""
-        if not is_plain_mlp(self.module):
-            return None
-        return weight_units(self.module, inputs[:, : self.module.in_features])
+        """See `FeatureMap`; known for a plain MLP only."""
+        return weight_units(self.module, inputs) if is_plain_mlp(self.module) and self.operator is None else None
 
     def sample(self, rng: np.random.Generator, inputs: Tensor, scale: float) -> Tensor:
         """See `FeatureMap`; an MLP only."""
@@ -166,4 +164,3 @@ class RowwiseDerivatives(FeatureDerivatives):
             return left @ (self._function(parameters).T @ weights)
 
         return jacrev(contracted, chunk_size=self._chunk(self.values.numel()))(self._parameters)  # pyright: ignore[reportReturnType]
-

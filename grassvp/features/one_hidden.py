@@ -1,57 +1,20 @@
-"""One hidden layer, and second-order operators of it: the whole derivative in closed form.
+"""One hidden layer, alone or under a differential operator of second order, with closed-form derivatives."""
 
-With z_a = w_a . x + b_a and an operator L = c + sum_i c_i d_i + sum_ij c_ij d_i d_j whose coefficients may vary from
-row to row, L sigma(z_a) = c sigma + s1_a sigma' + s2_a sigma'' for
-s1_a = sum_i c_i w_ai and s2_a = sum_ij c_ij w_ai w_aj.
-Parameter j moves the column of its own neuron only, so DPhi is a matrix of m x q slopes and not a tensor:
-  d/db_a    = c sigma' + s1_a sigma'' + s2_a sigma''' =: beta_a
-  d/dw_ai   = x_i beta_a + c_i sigma' + (d s2_a / d w_ai) sigma''.
-"""
-
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from grassvp.features.activations import activation_derivatives
 from grassvp.features.mlp import MLP, sample_weights, weight_units, with_bias
+from grassvp.features.neurons import OperatorNeurons, PlainNeurons
 from grassvp.features.operators import DifferentialOperator
 from grassvp.features.protocol import FeatureDerivatives, FeatureMap, as_columns
 
-__all__ = ["ColumnSparseDerivatives", "OneHiddenDerivatives", "OneHiddenLayer"]
-
-
-class ColumnSparseDerivatives(FeatureDerivatives):
-    """DPhi where each parameter moves one column: D_j Phi = slopes[:, j] e_{columns[j]}^T."""
-
-    columns: Tensor
-    slopes: Tensor
-
-    def pushforward(self, direction: Tensor) -> Tensor:
-        """See `FeatureDerivatives`."""
-        return torch.zeros_like(self.values).index_add_(1, self.columns, self.slopes * direction)
-
-    def pullback(self, left: Tensor, right: Tensor) -> Tensor:
-        """See `FeatureDerivatives`."""
-        return ((left.T @ self.slopes) * right.T[:, self.columns]).sum(0)
-
-    def contract(self, coefficients: Tensor) -> Tensor:
-        """See `FeatureDerivatives`."""
-        return self.slopes[:, None, :] * coefficients.T[:, self.columns]
-
-    def contract_adjoint(self, weights: Tensor, factor: Tensor) -> Tensor:
-        """See `FeatureDerivatives`."""
-        return factor[:, None, self.columns] * (weights.T @ self.slopes).to(factor.dtype)
-
-    def gram(self, basis: Tensor, factor: Tensor, weights: Tensor | None) -> Tensor:
-        """See `FeatureDerivatives`: an entrywise product of two q x q Gram matrices."""
-        S = self.slopes if weights is None else weights[:, None] * self.slopes
-        S = S - basis @ (basis.T @ S)
-        outer = factor.T @ factor
-        return (S.T @ S) * outer[self.columns][:, self.columns].to(S.dtype)
+__all__ = ["OneHiddenLayer"]
 
 
 @dataclass(frozen=True)
@@ -77,11 +40,21 @@ class OneHiddenLayer(FeatureMap):
 
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """See `FeatureMap`."""
-        return OneHiddenDerivatives(self, parameters, inputs).values
+        width, d = self.module.shapes[0]
+        weights = parameters[: width * d].view(width, d)
+        z = torch.addmm(parameters[width * d :], inputs, weights.T)
+        if self.operator is None:
+            hidden, constant = activation_derivatives(self.module.activation, z, 0)[0], 1.0
+        else:
+            sigma = activation_derivatives(self.module.activation, z, self.operator.order)
+            hidden, constant = self.operator.of_neurons(sigma, weights), self.operator.value
+        return with_bias(hidden, constant) if self.module.bias_feature else hidden
 
-    def derivatives(self, parameters: Tensor, inputs: Tensor) -> ColumnSparseDerivatives:
+    def derivatives(self, parameters: Tensor, inputs: Tensor) -> FeatureDerivatives:
         """See `FeatureMap`."""
-        return OneHiddenDerivatives(self, parameters, inputs)
+        if self.operator is None:
+            return PlainNeurons(self.module, parameters, inputs)
+        return OperatorNeurons(self.module, parameters, inputs, self.operator)
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """See `FeatureMap`."""
@@ -99,9 +72,21 @@ class OneHiddenLayer(FeatureMap):
         """See `FeatureMap`."""
         return sample_weights(self.module, rng, inputs, scale).to(self.initial)
 
-    def units(self, inputs: Tensor) -> Tensor:
-        """See `FeatureMap`."""
-        return weight_units(self.module, inputs)
+    def resized(self, width: int, *, bias_feature: bool | None = None) -> "OneHiddenLayer":
+        """The same features with another number of neurons, all weights zero, and perhaps without the constant."""
+        constant = self.module.bias_feature if bias_feature is None else bias_feature
+        module = MLP([self.module.in_features, width], self.module.activation, constant)
+        initial = self.initial.new_zeros(width * (self.module.in_features + 1))
+        nn.utils.vector_to_parameters(initial.to("cpu", torch.float64), module.parameters())
+        return OneHiddenLayer(module.requires_grad_(False), initial, self.operator)
+
+    def at_rows(self, index: Any) -> "OneHiddenLayer":
+        """The features of some rows, named by a slice or an index tensor: an operator's coefficients belong to rows."""
+        return replace(self, operator=None if self.operator is None else self.operator.at_rows(index))
+
+    def units(self, inputs: Tensor) -> Tensor | None:
+        """See `FeatureMap`; None under an operator, where a weight's size says little about what changing it does."""
+        return weight_units(self.module, inputs) if self.operator is None else None
 
     def curvature(self, parameters: Tensor, inputs: Tensor, left: Tensor, right: Tensor) -> Tensor:
         """See `FeatureMap`: without an operator, one (d + 1) x (d + 1) block for each neuron, in closed form."""
@@ -132,82 +117,3 @@ class OneHiddenLayer(FeatureMap):
         width, d = self.module.shapes[0]
         z = torch.addmm(parameters[width * d :], inputs, parameters[: width * d].view(width, d).T)
         return activation_derivatives(self.module.activation, z, 2)[2].mul_(left @ right[:width].T)
-
-
-class OneHiddenDerivatives(ColumnSparseDerivatives):
-    """Values at once; slopes on first use, from the activation's derivatives."""
-
-    def __init__(self, features: OneHiddenLayer, parameters: Tensor, inputs: Tensor) -> None:
-        width, d = features.module.shapes[0]
-        self._operator, self._inputs = features.operator, inputs
-        self._weights, bias = parameters[: width * d].view(width, d), parameters[width * d :]
-        z = torch.addmm(bias, inputs, self._weights.T)
-        # One derivative more than the values need: the slopes use it, and it costs less than the activation itself.
-        order = 0 if features.operator is None else features.operator.order
-        self._sigma = activation_derivatives(features.module.activation, z, order + 1)
-        hidden, constant = self._hidden()
-        self.values = with_bias(hidden, constant) if features.module.bias_feature else hidden
-
-    def block(self, start: int, stop: int) -> "OneHiddenDerivatives":
-        """See `FeatureDerivatives`; nothing is evaluated again."""
-        part = OneHiddenDerivatives.__new__(OneHiddenDerivatives)
-        part._operator = None if self._operator is None else self._operator.block(start, stop)
-        part._inputs, part._weights, part.values = self._inputs[start:stop], self._weights, self.values[start:stop]
-        part._sigma = [entry[start:stop] for entry in self._sigma]
-        return part
-
-    def _hidden(self) -> tuple[Tensor, Tensor | float]:
-        operator = self._operator
-        if operator is None:
-            return self._sigma[0], 1.0
-        hidden = operator.value[:, None] * self._sigma[0]
-        if operator.order >= 1:
-            hidden = hidden + self._first * self._sigma[1]
-        if operator.order >= 2:
-            hidden = hidden + self._second * self._sigma[2]
-        return hidden, operator.value
-
-    @cached_property
-    def _first(self) -> Tensor:
-        return self._operator.first @ self._weights.T  # pyright: ignore[reportOptionalMemberAccess]
-
-    @cached_property
-    def _second(self) -> Tensor:
-        i, j = self._operator.pairs  # pyright: ignore[reportOptionalMemberAccess]
-        return self._operator.second @ (self._weights[:, i] * self._weights[:, j]).T  # pyright: ignore[reportOptionalMemberAccess]
-
-    @cached_property
-    def columns(self) -> Tensor:
-        """Column of Phi that each parameter moves, (q,)."""
-        width, d = self._weights.shape
-        neuron = torch.arange(width, device=self._inputs.device)
-        return torch.cat([neuron.repeat_interleave(d), neuron])
-
-    @cached_property
-    def slopes(self) -> Tensor:
-        """Derivative of that column by that parameter, (m, q)."""
-        rows, (width, d) = self._inputs.shape[0], self._weights.shape
-        slopes = self._inputs.new_empty(rows, width * (d + 1))
-        weight_slopes, bias_slopes = slopes[:, : width * d].view(rows, width, d), slopes[:, width * d :]
-        if self._operator is None:
-            bias_slopes.copy_(self._sigma[1])
-            torch.mul(bias_slopes[:, :, None], self._inputs[:, None, :], out=weight_slopes)
-            return slopes
-        self._operator_slopes(weight_slopes, bias_slopes)
-        return slopes
-
-    def _operator_slopes(self, weight_slopes: Tensor, bias_slopes: Tensor) -> None:
-        operator: DifferentialOperator = self._operator  # pyright: ignore[reportAssignmentType]
-        sigma = self._sigma
-        torch.mul(operator.value[:, None], sigma[1], out=bias_slopes)
-        if operator.order >= 1:
-            bias_slopes.addcmul_(self._first, sigma[2])
-        if operator.order >= 2:
-            bias_slopes.addcmul_(self._second, sigma[3])
-        torch.mul(bias_slopes[:, :, None], self._inputs[:, None, :], out=weight_slopes)
-        if operator.order >= 1:
-            weight_slopes.addcmul_(operator.first[:, None, :], sigma[1][:, :, None])
-        for p, (i, j) in enumerate(zip(*operator.pairs, strict=True) if operator.order >= 2 else ()):
-            bend = operator.second[:, p, None] * sigma[2]
-            weight_slopes[:, :, i].addcmul_(bend, self._weights[:, j])
-            weight_slopes[:, :, j].addcmul_(bend, self._weights[:, i])

@@ -1,6 +1,6 @@
 """Linear differential operators applied to features, row by row: the linear core of a physics-informed network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,14 +50,31 @@ class DifferentialOperator:
         )
         return DifferentialOperator(value, first, second, self.pairs, self.order)
 
-    def block(self, start: int, stop: int) -> "DifferentialOperator":
-        """The operator of the rows start ... stop - 1."""
-        first, second = self.first[start:stop], self.second[start:stop]
-        return DifferentialOperator(self.value[start:stop], first, second, self.pairs, self.order)
+    def at_rows(self, index: Any) -> "DifferentialOperator":
+        """The operator of some rows, named by a slice or an index tensor."""
+        return DifferentialOperator(self.value[index], self.first[index], self.second[index], self.pairs, self.order)
 
     def coefficients(self) -> Tensor:
         """All coefficients side by side, (rows, 1 + d + pairs)."""
         return torch.cat([self.value[:, None], self.first, self.second], dim=1)
+
+    def of_neurons(self, sigma: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """L sigma(w_a . x + b_a) for all neurons a, (rows, n), from sigma and its derivatives there and W (n, d)."""
+        hidden = self.value[:, None] * sigma[0]
+        if self.order >= 1:
+            hidden = hidden + self.along(weights) * sigma[1]
+        if self.order >= 2:
+            hidden = hidden + self.bending(weights) * sigma[2]
+        return hidden
+
+    def along(self, weights: Tensor) -> Tensor:
+        """sum_i c_i w_ai, (rows, n)."""
+        return self.first @ weights.T
+
+    def bending(self, weights: Tensor) -> Tensor:
+        """sum_ij c_ij w_ai w_aj, (rows, n)."""
+        i, j = self.pairs
+        return self.second @ (weights[:, i] * weights[:, j]).T
 
     def apply(self, coefficients: Tensor, derivatives: Mapping[tuple[int, ...], Tensor]) -> Tensor:
         """sum_alpha c_alpha D^alpha Phi, (m, n), from coefficients (m, 1 + d + pairs) as `coefficients()` has them."""

@@ -52,6 +52,10 @@ class FeatureDerivatives(ABC):
         T = (T - basis @ (basis.T @ T)).view(m * r, q)
         return T.T @ T
 
+    def gram_entries(self, rows: int, parameters: int) -> int:
+        """Entries of the largest array that `gram` forms, for a factor with so many rows."""
+        return self.values.shape[0] * rows * parameters
+
 
 class FeatureMap(ABC):
     """theta -> Phi(theta; inputs). Instances are immutable; `initial` is the parameter vector to start from.

@@ -44,7 +44,7 @@ def bounded_projection(
     fixed = torch.where(free, 0.0, C)
     held = replace(unbounded, restriction=restriction)
     residual, residual_tail, coordinates = _residual(held, matrix, targets, fixed.to(targets.dtype))
-    moved = torch.stack([inverse @ coordinates[:, l].double() for l, inverse in enumerate(inner)], dim=1)
+    moved = torch.stack([inverse @ coordinates[:, output].double() for output, inverse in enumerate(inner)], dim=1)
     coefficients = torch.clamp(fixed + moved, lower, upper).to(targets.dtype)
     return replace(held, coefficients=coefficients, residual=residual, residual_tail=residual_tail)
 
@@ -55,13 +55,13 @@ def _solve_within(S: Tensor, right: Tensor, lower: Tensor, upper: Tensor) -> Ten
     size = float(np.abs(matrix).max(initial=0.0)) or 1.0
     low, high = lower.cpu().numpy(), upper.cpu().numpy()
     C = np.empty(low.shape)
-    for l, b in enumerate(columns.T):
+    for output, b in enumerate(columns.T):
         unit = (float(np.linalg.norm(b)) or 1.0) / size
-        if not low[:, l].any() and np.isposinf(high[:, l]).all():
-            C[:, l] = unit * nnls(matrix / size, b / (unit * size))[0]
+        if not low[:, output].any() and np.isposinf(high[:, output]).all():
+            C[:, output] = unit * nnls(matrix / size, b / (unit * size))[0]
         else:
-            bounds = (low[:, l] / unit, high[:, l] / unit)
-            C[:, l] = unit * lsq_linear(matrix / size, b / (unit * size), bounds, method="bvls", tol=1e-15).x
+            bounds = (low[:, output] / unit, high[:, output] / unit)
+            C[:, output] = unit * lsq_linear(matrix / size, b / (unit * size), bounds, method="bvls", tol=1e-15).x
     return torch.from_numpy(np.clip(C, low, high)).to(S.device)
 
 

@@ -47,7 +47,8 @@ class Projection:
     the pseudo-inverse A_lam^+ = pseudo_factor^T Q^T. p is n, or the rank at lam = 0.
 
     Attributes:
-        basis: (m, p) upper block of Q.
+        orthonormal: (m, min(m, n)) basis of the columns of A, before rank and lam are seen to.
+        inner: (min(m, n), p) what takes it to the upper block of Q; None for the identity.
         tail: (n, p) lower block of Q, None at lam = 0.
         pseudo_factor: (p, n) matrix L = R^-T, always float64.
         coefficients: (n, k) minimiser C, of minimum norm where it is not unique.
@@ -59,7 +60,8 @@ class Projection:
         restriction: what bounds on C leave of the subspace, or None without bounds.
     """
 
-    basis: Tensor
+    orthonormal: Tensor
+    inner: Tensor | None
     tail: Tensor | None
     pseudo_factor: Tensor
     coefficients: Tensor
@@ -80,10 +82,18 @@ class Projection:
         """The blocks of the augmented residual, without copying them into one."""
         return [self.residual] if self.residual_tail is None else [self.residual, self.residual_tail]
 
+    @cached_property
+    def basis(self) -> Tensor:
+        """(m, p) upper block of Q; formed when first asked for, which rejected steps never do.
+
+        Stored column by column, as LAPACK leaves the orthonormal factor: products of two bases are faster so.
+        """
+        return self.orthonormal if self.inner is None else (self.inner.T @ self.orthonormal.T).T
+
     @property
     def full_basis(self) -> Tensor:
         """Q = [basis; tail], (m + n, p) or (m, p)."""
-        return self.basis if self.tail is None else torch.cat([self.basis, self.tail])
+        return self.basis if self.tail is None else torch.cat([self.basis.T, self.tail.T], dim=1).T
 
     @cached_property
     def singular_values(self) -> Tensor:
@@ -93,7 +103,7 @@ class Projection:
     @property
     def condition(self) -> float:
         """Condition number of A_lam, over the singular values that were kept."""
-        s, p = self.singular_values, self.basis.shape[1]
+        s, p = self.singular_values, self.pseudo_factor.shape[-2]
         if p == 0:
             return math.inf
         smallest = s[p - 1] if p <= s.numel() else s.new_zeros(())
@@ -165,8 +175,14 @@ def project(
         raise NonFiniteError(f"the {m} x {n} feature matrix has NaN or infinite entries, or its norm overflows")
     scale = _column_norms(triangle) if column_scaling else None
     inner, tail, factor, rank = _small_factors(triangle, regularization, rank_tolerance, scale)
-    basis = Q if inner is None else Q @ inner.to(Q.dtype)
-    return _solve(basis, tail, factor, rank, targets, regularization, triangle)
+    kept = None if inner is None else inner.to(Q.dtype)
+    lower = None if tail is None else tail.to(Q.dtype)
+    residual, residual_tail, inside = _residual(Q, kept, lower, targets)
+    coefficients = factor.T @ inside.double()
+    if not bool(torch.isfinite(coefficients).all()):
+        raise NonFiniteError("the coefficients overflow: scale the targets, or use regularization > 0")
+    coefficients = coefficients.to(targets.dtype)
+    return Projection(Q, kept, lower, factor, coefficients, residual, residual_tail, rank, regularization, triangle)
 
 
 def _column_norms(R: Tensor) -> Tensor:
@@ -225,31 +241,22 @@ def _scaled_svd_factors(
     return U[:, :rank] @ K[:rank], K[rank:], factor, rank
 
 
-def _solve(
-    basis: Tensor, tail: Tensor | None, factor: Tensor, rank: int, targets: Tensor, lam: float, triangle: Tensor
-) -> Projection:
-    lower = None if tail is None else tail.to(basis.dtype)
-    inside = basis.T @ targets
-    residual = targets - basis @ inside
-    # Projected twice: one pass leaves a part inside the span of eps ||Y||, which the coefficients would amplify.
-    if lower is None:
-        residual_tail, again = None, basis.T @ residual
-    else:
-        first = -(lower @ inside)
-        again = basis.T @ residual + lower.T @ first
-        residual_tail = first - lower @ again
-    residual = residual - basis @ again
-    coefficients = factor.T @ (inside + again).double()
-    if not bool(torch.isfinite(coefficients).all()):
-        raise NonFiniteError("the coefficients overflow: scale the targets, or use regularization > 0")
-    return Projection(
-        basis,
-        lower,
-        factor,
-        coefficients.to(targets.dtype),
-        residual,
-        residual_tail,
-        rank,
-        lam,
-        triangle,
-    )
+def _residual(
+    Q: Tensor, inner: Tensor | None, tail: Tensor | None, targets: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """(I - B B^T) [Y; 0] for B = [Q inner; tail], in its two blocks, and the coordinates B^T [Y; 0].
+
+    Projected twice: one pass leaves a part inside the span of eps ||Y||, which the coefficients would amplify.
+    """
+    upper, lower = targets, None
+    total: Tensor | None = None
+    for _ in range(2):
+        inside = Q.T @ upper
+        inside = inside if inner is None else inner.T @ inside
+        if tail is not None and lower is not None:
+            inside = inside + tail.T @ lower
+        upper = torch.addmm(upper, Q, inside if inner is None else inner @ inside, alpha=-1.0)
+        if tail is not None:
+            lower = -(tail @ inside) if lower is None else lower - tail @ inside
+        total = inside if total is None else total + inside
+    return upper, lower, total  # pyright: ignore[reportReturnType]

@@ -2,10 +2,11 @@
 
 from grassvp.solvers.choices import LinearAlgebra, linear_algebra
 from grassvp.solvers.first_order import FirstOrder
+from grassvp.solvers.flow import GradientFlow
 from grassvp.solvers.history import IterationRecord, columns
 from grassvp.solvers.loop import Callback, Outcome, Run, minimize
-from grassvp.solvers.methods import GaussNewton, LevenbergMarquardt, NaturalGradient, TrustRegion
-from grassvp.solvers.protocols import Iterate, Method
+from grassvp.solvers.methods import GaussNewton, LevenbergMarquardt, NaturalGradient, TrustRegion, resolve
+from grassvp.solvers.protocols import Iterate, Method, attempt
 from grassvp.solvers.solution import Solution
 from grassvp.solvers.status import Status
 from grassvp.solvers.stopping import AnyOf, GradientTolerance, MaxIterations, MaxTime, NonFinite, StoppingRule
@@ -15,6 +16,7 @@ __all__ = [
     "Callback",
     "FirstOrder",
     "GaussNewton",
+    "GradientFlow",
     "GradientTolerance",
     "Iterate",
     "IterationRecord",
@@ -31,7 +33,9 @@ __all__ = [
     "Status",
     "StoppingRule",
     "TrustRegion",
+    "attempt",
     "columns",
     "linear_algebra",
     "minimize",
+    "resolve",
 ]

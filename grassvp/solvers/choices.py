@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["WAYS", "LinearAlgebra", "linear_algebra"]
+__all__ = ["WAYS", "LinearAlgebra", "formed_or_not", "linear_algebra"]
 
 WAYS = ("auto", "dense", "dual", "matrix-free")
 COPIES = 3  # of the Jacobian: itself, its copy beside the residual, LAPACK's
@@ -29,6 +29,17 @@ def linear_algebra(rows: int, columns: int, itemsize: int, memory_limit: int) ->
     if columns <= min(rows, NARROW) and COPIES * columns**2 * itemsize <= memory_limit:
         return LinearAlgebra("dense", f"QR of the stacked system in row blocks: {over}, but few parameters")
     return LinearAlgebra("matrix-free", f"Golub-Kahan bidiagonalisation (LSMR's space), from products alone: {over}")
+
+
+def formed_or_not(what: str, entries: int, columns: int, itemsize: int, memory_limit: int) -> LinearAlgebra:
+    """Whether a (columns, columns) matrix is formed, through arrays of so many entries, or only multiplied with."""
+    size = COPIES * max(entries, columns**2) * itemsize
+    if size <= memory_limit and columns <= NARROW:
+        return LinearAlgebra("dense", f"{what} formed and factored: {_bytes(size)} for {columns} parameters")
+    limit = f"the memory limit of {_bytes(memory_limit)} or {NARROW} parameters"
+    return LinearAlgebra(
+        "matrix-free", f"{what} multiplied with: {_bytes(size)} for {columns} parameters, above {limit}"
+    )
 
 
 def _bytes(count: float) -> str:

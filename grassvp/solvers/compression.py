@@ -1,9 +1,9 @@
 """From a Jacobian to a small least-squares problem: J D^-1 = (orthonormal) R V^T, in one of three ways.
 
-    dense        q <= rows: one QR of [J r], in row blocks where J is large; V = I
-    dual         q > rows: one QR of (J D^-1)^T = V L; the problem has as many unknowns as J has rows
-    matrix-free  Golub-Kahan bidiagonalisation of J D^-1 from r, which needs products alone (Paige and Saunders 1982;
-                 for damped problems LSMR's iterates, Fong and Saunders 2011, minimise over the same space)
+dense        q <= rows: one QR of [J r], in row blocks where J is large; V = I
+dual         q > rows: one QR of (J D^-1)^T = V L; the problem has as many unknowns as J has rows
+matrix-free  Golub-Kahan bidiagonalisation of J D^-1 from r, which needs products alone (Paige and Saunders 1982;
+for damped problems LSMR's iterates, Fong and Saunders 2011, minimise over the same space)
 """
 
 import math
@@ -82,8 +82,8 @@ def bidiagonalize(
     """Golub-Kahan bidiagonalisation of A = J D^-1 from r, until the damped problem is solved to a tolerance.
 
     After c steps A V = U B with B (c + 1, c) lower bidiagonal and U e_1 = r / ||r||. The minimiser s of
-    ||  ||r|| e_1 + B s ||^2 + mu ||s||^2 leaves the gradient beta alpha |s_c| along one further vector, which is compared
-    with that at s = 0. V is kept orthonormal by a second pass; U is not kept at all.
+    ||  ||r|| e_1 + B s ||^2 + mu ||s||^2 leaves the gradient beta alpha |s_c| along one further vector, which is
+    compared with that at s = 0. V is kept orthonormal by a second pass; U is not kept at all.
 
     Args:
         product: A s.

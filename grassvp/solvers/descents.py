@@ -5,7 +5,7 @@ point to the next (how D has grown) it reads from the previous model: it holds n
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from grassvp.solvers.scaling import Scale, column_scale, parameter_scale
 __all__ = ["GaussNewtonDescent", "HessianDescent", "MetricDescent"]
 
 WHOLE, CACHED = 2**23, 2**20  # entries: larger Jacobians than the first are factored in blocks of the second
+STRONG = 2.0**26  # roundings: what normal equations lose of a step damped by this much is 1.5e-8 of it
 PROBES = 8  # random vectors that estimate the column norms of a Jacobian that is not formed
 
 
@@ -34,6 +35,7 @@ class GaussNewtonDescent:
         linear_algebra: "dense", "dual", "matrix-free", or "auto", by size.
         inner_tolerance: relative gradient that a matrix-free solve may leave.
         inner_iterations: products with J and with J^T that a matrix-free solve may take.
+        damped: whether steps will be damped by at least what the search says, so that strong damping may be used.
     """
 
     jacobian: str = "auto"
@@ -41,8 +43,9 @@ class GaussNewtonDescent:
     linear_algebra: str = "auto"
     inner_tolerance: float = 0.1
     inner_iterations: int = 200
+    damped: bool = False
 
-    def __call__(self, point: LeastSquaresPoint, previous: Any, damping: float) -> LeastSquaresModel:
+    def __call__(self, point: LeastSquaresPoint, previous: Any, damping: float) -> LeastSquaresModel | QuadraticModel:
         """The model at `point`, accurate for steps damped by at least `damping`."""
         kind = point.preferred_jacobian if self.jacobian == "auto" else self.jacobian
         way = self.linear_algebra
@@ -53,12 +56,19 @@ class GaussNewtonDescent:
             scale = _scale(self.scaling, point, lambda: estimated_norms(point), held, before)
             return LeastSquaresModel(point, self._krylov(point, scale.inverse, damping), scale)
         if way == "dual":
-            J, r = (torch.cat(parts) for parts in zip(*point.system_blocks(kind, math.prod(point.system_shape(kind))), strict=True))
+            J, r = (torch.cat(parts) for parts in zip(*_blocks(point, kind, whole=True), strict=True))
             scale = _scale(self.scaling, point, lambda: torch.linalg.vector_norm(J, dim=0), held, before)
             return LeastSquaresModel(point, dual(J, r, scale.inverse), scale)
-        found = tall(point.system_blocks(kind, block_entries(math.prod(point.system_shape(kind)))))
+        if self.damped and _is_strong(damping, 1.0 if before is None else before.largest, point):
+            H = sum(J.T @ J for J, _ in _blocks(point, kind))
+            squares = torch.diagonal(H)  # pyright: ignore[reportArgumentType]
+            scale = _scale(self.scaling, point, lambda: torch.sqrt(squares), held, before)
+            scale = scale.with_columns(torch.sqrt(squares))
+            if _is_strong(damping, scale.largest, point):
+                return _dense_model(point, scale, H)  # pyright: ignore[reportArgumentType]
+        found = tall(_blocks(point, kind))
         norms = torch.linalg.vector_norm(found.triangle, dim=0)
-        scale = _scale(self.scaling, point, lambda: norms, held, before)
+        scale = _scale(self.scaling, point, lambda: norms, held, before).with_columns(norms)
         return LeastSquaresModel(point, replace(found, triangle=found.triangle * scale.inverse), scale)
 
     def _krylov(self, point: LeastSquaresPoint, inverse: Tensor, damping: float) -> Compressed:
@@ -139,9 +149,15 @@ def estimated_norms(point: LeastSquaresPoint) -> Tensor:
     return torch.sqrt(total / PROBES)
 
 
-def block_entries(size: int) -> int:
-    """Entries of the blocks that a Jacobian of `size` entries is factored in: whole, or to fit in cache."""
-    return size if size <= WHOLE else CACHED
+def _blocks(point: LeastSquaresPoint, kind: str, *, whole: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+    """The rows of the Gauss-Newton system: in one block, or in blocks that fit in cache where that is not asked for."""
+    size = math.prod(point.system_shape(kind))
+    return point.system_blocks(kind, size if whole or size <= WHOLE else CACHED)
+
+
+def _is_strong(damping: float, largest: float, point: LeastSquaresPoint) -> bool:
+    """Whether mu is so far above the rounding of J^T J, of largest diagonal entry `largest`, that it may be formed."""
+    return damping >= STRONG * torch.finfo(point.residual.dtype).eps * largest
 
 
 def _dense_model(point: LeastSquaresPoint, scale: Scale, B: Tensor) -> QuadraticModel:

@@ -39,6 +39,7 @@ class FirstOrder:
     objective: str = "reduced"
     learning_rate: float | None = None
     coefficients: str = "zero"
+    handles_bounds = False
 
     def __post_init__(self) -> None:
         """Check the options."""

@@ -24,6 +24,7 @@ class IterationRecord:
         distance: distance moved on the (regularised) Grassmannian by that step, radians; NaN for the joint problem.
         seconds: time since the start.
         evaluations: linear solves, or evaluations of the joint objective, so far.
+        regularization: lam of the objective, which continuation changes on the way.
         parameters: theta as callbacks see it; not a column of the history, and empty in records that are kept.
     """
 
@@ -37,6 +38,7 @@ class IterationRecord:
     distance: float
     seconds: float
     evaluations: int
+    regularization: float
     parameters: Tensor
 
     def without_parameters(self) -> "IterationRecord":

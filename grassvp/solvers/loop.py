@@ -20,6 +20,7 @@ __all__ = ["Callback", "Outcome", "Run", "minimize"]
 
 Callback = Callable[[IterationRecord], Any]
 
+ENDS = (Status.STALLED, Status.DAMPED_OUT, Status.RANK_DEFICIENT, Status.MAX_ITERATIONS, Status.MAX_TIME)
 STUCK = (Status.STALLED, Status.DAMPED_OUT, Status.RANK_DEFICIENT, Status.NON_FINITE)
 
 
@@ -35,10 +36,17 @@ class Outcome:
 class Run:
     """One method from one start, advanced as far as asked; it can be left and taken up again."""
 
-    def __init__(self, problem: LeastSquaresProblem, method: Method, start: Tensor, rule: StoppingRule) -> None:
-        """Prepare the run; its seconds count from now."""
+    def __init__(
+        self,
+        problem: LeastSquaresProblem,
+        method: Method,
+        start: Tensor,
+        rule: StoppingRule,
+        begin: float | None = None,
+    ) -> None:
+        """Prepare the run; its seconds count from `begin`, by default from now."""
         self._problem, self._steps, self._rule = problem, method.iterate(problem, start), rule
-        self._begin = time.perf_counter()
+        self._begin = time.perf_counter() if begin is None else begin
         self._last: LeastSquaresPoint | None = None
         self._best: LeastSquaresPoint | None = None
         self.records: list[IterationRecord] = []
@@ -64,7 +72,7 @@ class Run:
             try:
                 iterate = next(self._steps)
             except StopIteration as end:
-                self.status = end.value
+                self.status = self._ended(end.value)
                 return
             record = _record(iterate, self._last, len(self.records), time.perf_counter() - self._begin)
             # Parameters are kept only for a replay: a long run would hold as many copies of theta as it has iterates.
@@ -73,9 +81,15 @@ class Run:
             # Of two points that rounding cannot tell apart the later one counts: methods go on to lower the gradient.
             if self._best is None or iterate.point.value <= self._best.value + self._best.value_rounding:
                 self._best = iterate.point
-            self.status = self._rule.check(record)
+            status = self._rule.check(record)
+            self.status = None if status is None else self._ended(status)
             if callbacks is not None and _wants_stop(callbacks, record) and self.status is None:
                 self.status = Status.STOPPED
+
+    def _ended(self, status: Status) -> Status:
+        """CONVERGED where the gradient test holds at the last iterate, whatever ended the run."""
+        holds = status in ENDS and bool(self.records) and self._rule.converged(self.records[-1])
+        return Status.CONVERGED if holds else status
 
     def replay(self, callbacks: Sequence[Callback]) -> int | None:
         """Show the records so far to callbacks that did not see them; at which one they stop the run, if they do."""
@@ -165,5 +179,6 @@ def _record(iterate: Iterate, previous: LeastSquaresPoint | None, iteration: int
         distance=0.0 if previous is None else point.distance(previous),
         seconds=seconds,
         evaluations=iterate.evaluations,
+        regularization=point.regularization,
         parameters=point.parameters.clone(),
     )

@@ -2,22 +2,22 @@
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from grassvp.arrays import check_choice, check_count, check_nonnegative
 from grassvp.errors import ArgumentError, ArgumentTypeError
-from grassvp.solvers.choices import WAYS
+from grassvp.solvers.choices import WAYS, LinearAlgebra, formed_or_not, linear_algebra
 from grassvp.solvers.descents import GaussNewtonDescent, HessianDescent, MetricDescent
 from grassvp.solvers.iteration import descend
-from grassvp.solvers.protocols import Iterate, LeastSquaresProblem
+from grassvp.solvers.protocols import Iterate, LeastSquaresPoint, LeastSquaresProblem, attempt
 from grassvp.solvers.scaling import SCALINGS
 from grassvp.solvers.searches import Accelerated, Backtracking, GainRatioDamping, TrustRadius
 from grassvp.solvers.status import Status
 
-__all__ = ["GaussNewton", "LevenbergMarquardt", "NaturalGradient", "TrustRegion"]
+__all__ = ["GaussNewton", "LevenbergMarquardt", "NaturalGradient", "TrustRegion", "resolve"]
 
 JACOBIANS = ("auto", "golub-pereyra", "kaufman")
 CURVATURES = ("gauss-newton", "corrected", "exact")
@@ -61,7 +61,8 @@ class LevenbergMarquardt:
     def iterate(self, problem: LeastSquaresProblem, start: Tensor) -> Generator[Iterate, None, Status]:
         """See `Method`."""
         search = GainRatioDamping(self.initial_damping)
-        return descend(problem, start, _descent(self), Accelerated(search) if self.geodesic_acceleration else search)
+        descent = replace(_descent(self), damped=True)
+        return descend(problem, start, descent, Accelerated(search) if self.geodesic_acceleration else search)
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class TrustRegion:
 
     def iterate(self, problem: LeastSquaresProblem, start: Tensor) -> Generator[Iterate, None, Status]:
         """See `Method`."""
-        by_products = self.linear_algebra == "matrix-free"
+        by_products = _way(self, problem, start) == "matrix-free"
         subproblem = self.subproblem if self.subproblem != "auto" else "steihaug" if by_products else "exact"
         if self.curvature == "gauss-newton" and not (by_products and subproblem == "steihaug"):
             descent = _descent(self)
@@ -145,8 +146,8 @@ class TrustRegion:
 class NaturalGradient:
     """Steepest descent in the metric of the (regularised) Grassmannian, pulled back to theta through the features.
 
-    p = -(G + damping ||G|| I)^-1 grad psi in units of D, shortened by Armijo backtracking; a length that was accepted is
-    doubled for the next step.
+    p = -(G + damping ||G|| I)^-1 grad psi in units of D, shortened by Armijo backtracking; a length that was accepted
+    is doubled for the next step.
 
     Attributes:
         damping: relative to the largest eigenvalue of the metric, which is singular for redundant parameters.
@@ -179,11 +180,39 @@ class NaturalGradient:
 
     def iterate(self, problem: LeastSquaresProblem, start: Tensor) -> Generator[Iterate, None, Status]:
         """See `Method`."""
-        descent = MetricDescent(self.scaling, dense=self.linear_algebra != "matrix-free")
+        descent = MetricDescent(self.scaling, dense=_way(self, problem, start) != "matrix-free")
         search = Backtracking(
             self.damping, self.longest, tolerance=self.inner_tolerance, iterations=self.inner_iterations
         )
         return descend(problem, start, descent, search)
+
+
+def resolve(method: Any, point: LeastSquaresPoint | None) -> tuple[Any, str]:
+    """The method with its linear algebra chosen for problems like that of `point`, and the reason in a sentence."""
+    if point is None:
+        return method, "none: the start is not finite"
+    if getattr(method, "linear_algebra", "given") != "auto":
+        return method, "as given"
+    choice = _choice(method, point)
+    return replace(method, linear_algebra=choice.name), f"{choice.name}: {choice.reason}"
+
+
+def _choice(method: Any, point: LeastSquaresPoint) -> LinearAlgebra:
+    itemsize, limit = point.residual.element_size(), point.memory_limit
+    if isinstance(method, NaturalGradient):
+        return formed_or_not("metric", point.metric_entries, point.parameters.numel(), itemsize, limit)
+    if isinstance(method, TrustRegion) and method.curvature != "gauss-newton":
+        return formed_or_not("Hessian", point.hessian_entries, point.parameters.numel(), itemsize, limit)
+    kind = point.preferred_jacobian if method.jacobian == "auto" else method.jacobian
+    return linear_algebra(*point.system_shape(kind), itemsize, limit)
+
+
+def _way(method: Any, problem: LeastSquaresProblem, start: Tensor) -> str:
+    """The linear algebra of a method that was not resolved before it was run."""
+    if method.linear_algebra != "auto":
+        return method.linear_algebra
+    point = attempt(problem, start)
+    return "dense" if point is None else _choice(method, point).name
 
 
 def _descent(method: LevenbergMarquardt | GaussNewton | TrustRegion) -> GaussNewtonDescent:

@@ -5,7 +5,9 @@ and V has orthonormal columns. What remains is a small problem 1/2 ||z + R s||^2
 tried on at a cost free of the number of rows, with ||D p|| = ||s||; how R, z and V are found is a matter of size, see
 `compression`. Damped steps come from a QR of [R; sqrt(mu) I]: normal equations would square the condition number.
 
-A quadratic model g^T p + 1/2 p^T B p takes curvature that is not a product J^T J: an exact Hessian, or a metric.
+A quadratic model g^T p + 1/2 p^T B p takes curvature that is not a product J^T J: an exact Hessian, or a metric. It
+also serves strongly damped Gauss-Newton steps, where B = J^T J costs half of what a QR of J does and mu keeps its
+rounding, eps ||B||, from mattering.
 """
 
 import math
@@ -22,7 +24,6 @@ from grassvp.solvers.scaling import Scale
 from grassvp.solvers.subproblems import damping_at, steihaug, to_boundary
 
 __all__ = ["LeastSquaresModel", "QuadraticModel", "Step"]
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +118,7 @@ class LeastSquaresModel:
 
     def correction(self, adjoint: Tensor, factor: Tensor) -> Tensor:
         """-(J^T J + mu D^2)^-1 h, (q,), for h = `adjoint` (q,) and the triangle of a damped step."""
-        h = self.compressed.to_coordinates(self.scale.inverse * adjoint)
-        a = torch.linalg.solve_triangular(factor.T, -h[:, None], upper=False)
-        return self._vector(torch.linalg.solve_triangular(factor, a, upper=True)[:, 0])
+        return self._vector(_solved(factor, -self.compressed.to_coordinates(self.scale.inverse * adjoint)))
 
     def moved(self, vector: Tensor) -> Step:
         """The step p = `vector`, which need not be one that this model proposed."""
@@ -177,8 +176,19 @@ class QuadraticModel:
             self.matrix is None or bool(torch.isfinite(self.matrix).all())
         )
 
+    def damped(self, damping: float) -> Step:
+        """Minimiser of the model plus mu/2 ||D p||^2, for B + mu I that is safely positive definite, by Cholesky."""
+        shifted = self.matrix.clone()  # pyright: ignore[reportOptionalMemberAccess]
+        shifted.diagonal().add_(damping)
+        S = torch.linalg.cholesky(shifted, upper=True)
+        return replace(self._step(_solved(S, -self.gradient)), factor=S)
+
+    def correction(self, adjoint: Tensor, factor: Tensor) -> Tensor:
+        """-(B + mu D^2)^-1 h, (q,), for h = `adjoint` (q,) and the triangle of a damped step."""
+        return self.scale.inverse * _solved(factor, -self.scale.inverse * adjoint)
+
     def within(self, radius: float) -> Step:
-        """Minimiser over ||D p|| <= radius from the eigenvalues of B, which may be negative (More and Sorensen 1983)."""
+        """Minimiser over ||D p|| <= radius from the eigenvalues of B, which may be negative (More, Sorensen 1983)."""
         values, vectors = self._eigen
         c, lowest = vectors.T @ self.gradient, float(values[0])
         noise = torch.finfo(values.dtype).eps * float(values.abs().max())
@@ -216,3 +226,9 @@ class QuadraticModel:
         slope = float(self.gradient @ s)
         reduction = -slope - 0.5 * float(s @ self.product(s))
         return Step(self.scale.inverse * s, reduction, slope, float(torch.linalg.vector_norm(s)))
+
+
+def _solved(S: Tensor, right: Tensor) -> Tensor:
+    """(S^T S)^-1 times a vector, for an upper triangle S."""
+    inner = torch.linalg.solve_triangular(S.T, right[:, None], upper=False)
+    return torch.linalg.solve_triangular(S, inner, upper=True)[:, 0]

@@ -1,11 +1,11 @@
 """How long a step is: ||D p|| with D from the columns of the Jacobian or from the sizes of the parameters.
 
 Either makes a solve independent of the units of the parameters. The columns' norms know what a parameter does to the
-residual; the parameters' sizes let sharp neurons, whose columns are large and change fast, move on the scale of their own
-weights.
+residual; the parameters' sizes let sharp neurons, whose columns are large and change fast, move on the scale of their
+own weights.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,12 +25,18 @@ class Scale:
         held: (q,) entries that must not move, or None.
         units: (q,) natural sizes of the parameters, for `parameter_scale`.
         factor: what turns the parameters' sizes into column norms, for `parameter_scale`.
+        largest: largest squared column of J D^-1 at this point.
     """
 
     weights: Tensor
     held: Tensor | None = None
     units: Tensor | None = None
     factor: float = 0.0
+    largest: float = 1.0
+
+    def with_columns(self, norms: Tensor) -> "Scale":
+        """The same scale, told the norms of the columns of J."""
+        return replace(self, largest=float((norms * self.inverse).max()) ** 2)
 
     @property
     def inverse(self) -> Tensor:

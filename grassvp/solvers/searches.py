@@ -26,10 +26,21 @@ class Control:
 class Search(Protocol):
     """What the loop asks of a search."""
 
-    def start(self) -> Control: ...
-    def propose(self, model: Any, control: Control) -> tuple[Step, Control]: ...
-    def judge(self, step: Step, reduction: float, control: Control) -> tuple[bool, Control]: ...
-    def exhausted(self, control: Control) -> bool: ...
+    def start(self) -> Control:
+        """Control before the first trial."""
+        ...
+
+    def propose(self, model: Any, control: Control) -> tuple[Step, Control]:
+        """A step of the model, and the control it was found with."""
+        ...
+
+    def judge(self, step: Step, reduction: float, control: Control) -> tuple[bool, Control]:
+        """Whether a step that lowered the value by `reduction` is accepted, and the control of the next trial."""
+        ...
+
+    def exhausted(self, control: Control) -> bool:
+        """Whether there is nothing left to try."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ class Accelerated:
     inner: GainRatioDamping
     ratio: float = 0.75
     step: float = 0.1
-    noise: float = 1e3  # roundings of the residual below which its second difference says nothing
+    noise: float = 3.0  # roundings of the residual that its second difference may consist of
 
     def start(self) -> Control:
         """See `GainRatioDamping`."""
@@ -96,19 +107,19 @@ class Accelerated:
     def propose(self, model: LeastSquaresModel, control: Control) -> tuple[Step, Control]:
         """The damped step with half its acceleration, or refused."""
         step, control = self.inner.propose(model, control)
-        point, p, h = model.point, step.vector, self.step
-        if point.value == 0.0 or step.factor is None:
+        point, p, h, factor = model.point, step.vector, self.step, step.factor
+        if factor is None:
             return step, control
         try:
             ahead = point.residual_at(point.parameters + h * p)
         except NonFiniteError:
             return replace(step, refused=True, evaluations=1), control
         step = replace(step, evaluations=1)
-        bend = ahead - point.residual - h * point.jacobian_product(p)
-        rounding = point.value_rounding / math.sqrt(2.0 * point.value)
-        if not float(torch.linalg.vector_norm(bend)) > self.noise * rounding:
-            return step, control
-        a = model.correction(point.jacobian_adjoint_product(2.0 / h**2 * bend), step.factor)
+        bend = 2.0 / h**2 * (ahead - point.residual - h * point.jacobian_product(p))
+        rounding = 2.0 / h**2 * point.residual_rounding * math.sqrt(p.numel() / ahead.numel())
+        if self.noise * rounding > math.sqrt(control.level) * self.ratio * step.length:
+            return step, control  # ||(J^T J + mu D^2)^-1 J^T|| <= 1 / (2 sqrt(mu)): a may be rounding alone
+        a = model.correction(point.jacobian_adjoint_product(bend), factor)
         length = float(torch.linalg.vector_norm(model.scale.weights * a))
         if not 2.0 * length <= self.ratio * step.length:
             return replace(step, refused=True), control

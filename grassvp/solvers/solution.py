@@ -31,6 +31,7 @@ class Solution:
         history: column name -> array with one entry an iterate; see `IterationRecord`.
         regularization: lam.
         method: the solver that was run.
+        choice: the linear algebra that it used, and why.
     """
 
     status: Status
@@ -44,6 +45,7 @@ class Solution:
     history: dict[str, np.ndarray]
     regularization: float
     method: Any
+    choice: str
     predictor: Callable[[Tensor, Tensor, Any], Tensor] = field(repr=False)
 
     @property

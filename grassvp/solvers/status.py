@@ -11,8 +11,8 @@ class Status(Enum):
     CONVERGED = "the gradient norm fell below the tolerance"
     STALLED = "no step decreases the value any further at working precision, though the gradient test does not hold"
     DAMPED_OUT = (
-        "no step decreases the value, however strongly damped, though the model promises that it would: the derivatives "
-        "do not describe the value here"
+        "no step decreases the value, however strongly damped, though the model promises that it would: the "
+        "derivatives do not describe the value here"
     )
     MAX_ITERATIONS = "the iteration limit was reached"
     MAX_TIME = "the time limit was reached"

@@ -1,5 +1,6 @@
 """Stopping rules: each looks at one record and says for which reason to stop, if any. Combine them with `|`."""
 
+import math
 from dataclasses import dataclass
 
 from grassvp.solvers.history import IterationRecord
@@ -14,6 +15,10 @@ class StoppingRule:
     def check(self, record: IterationRecord) -> Status | None:
         """The reason to stop at `record`, or None to go on."""
         raise NotImplementedError
+
+    def converged(self, record: IterationRecord) -> bool:
+        """Whether a run that ends at `record` for another reason has converged all the same."""
+        return False
 
     def __or__(self, other: "StoppingRule") -> "AnyOf":
         """Either rule."""
@@ -30,6 +35,10 @@ class AnyOf(StoppingRule):
         """See `StoppingRule`."""
         return next((status for rule in self.rules if (status := rule.check(record)) is not None), None)
 
+    def converged(self, record: IterationRecord) -> bool:
+        """See `StoppingRule`."""
+        return any(rule.converged(record) for rule in self.rules)
+
 
 @dataclass(frozen=True)
 class NonFinite(StoppingRule):
@@ -43,13 +52,27 @@ class NonFinite(StoppingRule):
 
 @dataclass(frozen=True)
 class GradientTolerance(StoppingRule):
-    """gradient_norm <= threshold, the only rule that says CONVERGED."""
+    """gradient_norm <= threshold, the only rule that says CONVERGED.
+
+    Attributes:
+        threshold: what CONVERGED means.
+        relative: where given, a run goes on until gradient_norm <= relative ||r|| too, or until it can go no further:
+            a residual that is small makes every gradient small, long before its own minimum is found.
+    """
 
     threshold: float
+    relative: float | None = None
 
     def check(self, record: IterationRecord) -> Status | None:
         """See `StoppingRule`."""
-        return Status.CONVERGED if record.gradient_norm <= self.threshold else None
+        goal = self.threshold
+        if self.relative is not None:
+            goal = min(goal, self.relative * math.sqrt(2.0 * max(record.value, 0.0)))
+        return Status.CONVERGED if record.gradient_norm <= goal else None
+
+    def converged(self, record: IterationRecord) -> bool:
+        """See `StoppingRule`."""
+        return record.gradient_norm <= self.threshold
 
 
 @dataclass(frozen=True)

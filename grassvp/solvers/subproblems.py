@@ -15,7 +15,7 @@ NEWTON_STEPS = 60  # for the damping at which a step has a given length; a handf
 def steihaug(
     gradient: Tensor, product: Callable[[Tensor], Tensor], radius: float, tolerance: float, iterations: int
 ) -> Tensor:
-    """Conjugate gradients, stopped at the boundary, at negative curvature, or at a relative residual (Steihaug 1983)."""
+    """Conjugate gradients, stopped at the boundary, at negative curvature or at a relative residual (Steihaug 1983)."""
     s, residual = torch.zeros_like(gradient), gradient.clone()
     direction, size = -residual, float(residual @ residual)
     goal = tolerance**2 * size
@@ -34,7 +34,7 @@ def steihaug(
 
 
 def to_boundary(start: Tensor, direction: Tensor, radius: float) -> Tensor:
-    """t d with ||s + t d|| = radius, t > 0."""
+    """T d with ||s + t d|| = radius, t > 0."""
     a, b = float(direction @ direction), float(start @ direction)
     c = float(start @ start) - radius**2
     root = math.sqrt(max(b * b - a * c, 0.0))
@@ -43,7 +43,7 @@ def to_boundary(start: Tensor, direction: Tensor, radius: float) -> Tensor:
 
 
 def damping_at(radius: float, numerators: Tensor, values: Tensor, least: float) -> float:
-    """mu >= `least` at which s_i = numerators_i / (values_i + mu) has norm `radius`, by safeguarded Newton steps.
+    """Mu >= `least` at which s_i = numerators_i / (values_i + mu) has norm `radius`, by safeguarded Newton steps.
 
     Newton's method for 1/radius - 1/||s||, which is almost linear in mu (Hebden 1973). s(least) must be longer.
     """

@@ -140,7 +140,9 @@ class _Findings:
         """What a symmetry leaves alone: the fitted values, or the dimensions taken from each eigenspace of Y Y^T."""
         if self.reduced is not None:
             now = self._linearization(model)
-            return now.problem.fitted(now.derivatives.values, now.coefficients).double().cpu().numpy().ravel() / np.sqrt(self.scale)
+            return now.problem.fitted(
+                now.derivatives.values, now.coefficients
+            ).double().cpu().numpy().ravel() / np.sqrt(self.scale)
         manifold = getattr(self.objective.problem, "manifold", None)
         if self.targets is not None and isinstance(manifold, Grassmann) and manifold.k == 1:
             return self.targets.occupation(model.point)

@@ -9,7 +9,7 @@ Source: A. Bjoerck, G. Golub, Numerical methods for computing angles between lin
 import math
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from manifolds.arguments import check_dtype, number, precision, quiet
 from manifolds.subspaces.bases import norm, project_out
@@ -125,12 +125,12 @@ def subspace_distance(first: Any, second: Any, metric: str = "geodesic") -> Any:
 
 
 @quiet
-def geodesic_distance(U: Any, V: Any) -> Any:
+def geodesic_distance(U: Any, V: Any, *, roundings: float = 2.0) -> Any:
     """sqrt(sum theta^2) over all principal angles of orthonormal bases (..., m, p), (..., m, r), with few flops.
 
     The sum forgives what single angles do not: theta^2 is a smooth function of cos theta, so cosines right to eps
-    give it to 2 eps each, enough unless the sum is small. It is a smooth function of sin^2 theta below pi/4, so there
-    the eigenvalues of the sines' Gram matrix give it to full relative accuracy.
+    give it to 2 eps each, enough unless the sum is small: `roundings` is the relative error in eps that is accepted of
+    them. It is a smooth function of sin^2 theta below pi/4, so there the sines give it to full relative accuracy.
     """
     xp = array_namespace(U, V)
     if V.shape[-1] > U.shape[-1]:
@@ -139,11 +139,12 @@ def geodesic_distance(U: Any, V: Any) -> Any:
     shared, count = number(norm(cosines)) ** 2, math.prod(V.shape[:-2]) * V.shape[-1]
     if not math.isfinite(shared):
         raise ValueError("a point has NaN or infinite entries: there is no distance")
-    if count - shared <= 0.5:  # the sum of sin^2: every angle is below pi/4
+    near = count - shared <= 0.5  # the sum of sin^2: every angle is below pi/4
+    if near and count > roundings * (count - shared):
         return _near_distance(U, V, cosines)
     values = xp.linalg.svdvals(cosines).clip(0.0, 1.0)
     distance = norm(xp.acos(values))
-    if number(distance) ** 2 >= 0.5 * count:
+    if count <= roundings * number(distance) ** 2:
         return distance
     sines = _squared_sines(V - U @ cosines)
     return norm(xp.where(sines <= 0.5, xp.asin(xp.sqrt(sines)), xp.acos(values)))
@@ -152,18 +153,23 @@ def geodesic_distance(U: Any, V: Any) -> Any:
 def _near_distance(U: Any, V: Any, cosines: Any) -> Any:
     """The distance where every angle is below pi/4.
 
-    Where V is aligned with U, U^T V = V^T U > 0, the singular values of V - U are 2 sin(theta / 2) and need no
-    projection. Below sqrt(eps), where theta = sin theta to rounding, the norm of the sines is the distance.
+    The sines are the singular values of V - U U^T V. Their squared norm is the sum of theta^2 but for
+    theta^2 - sin^2 theta, of fourth order, for which sin^2 theta from the cosines, right to eps, is enough. Where V is
+    aligned with U, U^T V = V^T U > 0, the same holds of V - U, which needs no projection, and 2 sin(theta / 2). Below
+    sqrt(eps) theta = sin theta to rounding.
     """
     xp = array_namespace(U, V)
     aligned = U.shape == V.shape and is_aligned(cosines)
     outside = V - U if aligned else V - U @ cosines
-    gram = outside.mT @ outside
-    if number(xp.linalg.trace(gram).sum()) <= precision(gram):
+    total = norm(outside)
+    if number(total) ** 2 <= precision(total):
         same = U.shape == V.shape and bool(xp.all(U == V))
-        return 0.0 * xp.sum(gram) if same else norm(project_out(U, outside))
-    sizes = xp.sqrt(xp.linalg.eigvalsh(gram).clip(0.0, 1.0))
-    return norm(2.0 * xp.asin(0.5 * sizes) if aligned else xp.asin(sizes))
+        return 0.0 * total if same else norm(project_out(U, outside))
+    identity = xp.eye(cosines.shape[-1], dtype=cosines.dtype, device=device(cosines))
+    gram = 2.0 * identity - cosines - cosines.mT if aligned else identity - cosines.mT @ cosines
+    squares = xp.linalg.eigvalsh(gram).clip(0.0, 1.0)
+    angles = 2.0 * xp.asin(0.5 * xp.sqrt(squares)) if aligned else xp.asin(xp.sqrt(squares))
+    return xp.sqrt(total**2 + xp.sum(angles**2 - squares))
 
 
 def is_aligned(cosines: Any) -> bool:

@@ -246,12 +246,19 @@ def test_inputs_are_not_written():
     np.testing.assert_array_equal(Y, before[1])
 
 
-def test_outside():
+def test_coordinates():
     A = matrix("full")
-    solution, data = solve(A, targets(A), 1e-2), torch.as_tensor(targets(A, 3, seed=8))
-    outside, inside = solution.outside(data)
-    laws.close(outside, data.numpy() - oracles.projector(A, 1e-2) @ data.numpy(), 1e-13, "outside")
-    laws.close(inside, solution.basis.T @ data, 1e-15, "inside")
+    solution, data = solve(A, targets(A), 1e-2), torch.as_tensor(targets(A, 6, seed=8)).view(-1, 3, 2)
+    inside = solution.coordinates(data)
+    laws.close(inside.flatten(1), solution.basis.T @ data.flatten(1), 1e-14, "inside")
+    outside = data.flatten(1) - solution.basis @ inside.flatten(1)
+    laws.close(outside, (np.eye(len(A)) - oracles.projector(A, 1e-2)) @ data.flatten(1).numpy(), 1e-13, "outside")
+    below = torch.ones(A.shape[1], 3, 2, dtype=torch.float64)
+    with_tail = inside.flatten(1) + solution.tail.T @ below.flatten(1)
+    laws.close(solution.coordinates(data, below).flatten(1), with_tail, 1e-14, "with the lower block")
+    L = solution.pseudo_factor
+    laws.close(solution.dual_coordinates(below), torch.einsum("pn,nkq->pkq", L, below), 1e-14, "L T")
+    laws.close(solution.dual_combination(inside[..., 0]), L.T @ inside[..., 0], 1e-14, "L^T N")
 
 
 @pytest.mark.parametrize("lam", [0.0, 1e-12, 1e-3])
