@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from grassvp import errors, features
 from grassvp.continuation import Continuation
+from grassvp.growing import grow
+from grassvp.multistarts import multistart
 from grassvp.reduced import Linearization, ReducedProblem
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import (
@@ -20,7 +22,7 @@ from grassvp.solvers import (
 from grassvp.solving import solve
 
 if TYPE_CHECKING:
-    from grassvp import riemannian, theory
+    from grassvp import riemannian, statistics, theory
 
 __version__ = "0.1.0"
 
@@ -39,14 +41,17 @@ __all__ = [
     "TrustRegion",
     "errors",
     "features",
+    "grow",
+    "multistart",
     "riemannian",
     "solve",
+    "statistics",
     "theory",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """`riemannian` and `theory` on first use: they bring pymanopt and scipy's integrators along."""
-    if name in ("riemannian", "theory"):
+    """`riemannian`, `statistics` and `theory` on first use: they bring pymanopt and parts of scipy along."""
+    if name in ("riemannian", "statistics", "theory"):
         return import_module(f"grassvp.{name}")
     raise AttributeError(f"module 'grassvp' has no attribute {name!r}")

@@ -4,22 +4,18 @@ Both sides run in turn on the same data with the same threads; medians are print
 that turn by prescribed angles, so that the errors need no reference implementation. "near" pairs have angles around
 1e-6, "far" ones spread over (0, pi/2). geomstats stores (m, m) projectors and is only asked up to m = 200.
 
-    OMP_NUM_THREADS=1 python benchmarks/manifolds.py [--repeats 5] [--json FILE]
+    OMP_NUM_THREADS=1 python benchmarks/geometry.py [--repeats 5] [--json FILE]
 """
 
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
-
-# This file has the name of the package that it measures, and Python looks into a script's folder first.
-sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 import numpy as np
 import pymanopt.manifolds
