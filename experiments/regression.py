@@ -1,7 +1,9 @@
-"""Regression in one variable, sin(2 pi x) + cos(4 pi x) / 2 or a CSV file of yours, by variable projection.
+"""Regression in one variable by variable projection: a smooth, a sharp or an oscillating function, or a CSV file.
 
-Without --data the targets are the exact function at 1,000 points and the error is measured at other points. With --data
-the last column of the file is the target and the others are inputs; every fifth row is held back for the error.
+Without --data the targets are an exact function at 1,000 points and the error is measured halfway between them:
+  smooth  sin(2 pi x) + cos(4 pi x) / 2 on [0, 1]      runge  1 / (1 + 25 x^2) on [-1, 1]
+  step    tanh(100 (x - 0.47)) on [0, 1]               three  frequencies 2, 10 and 26 pi on [0, 1]
+With --data the last column of the file is the target and the others are inputs; every fifth row is held back.
 """
 
 from dataclasses import dataclass
@@ -10,14 +12,26 @@ from pathlib import Path
 import numpy as np
 
 import grassvp as gv
+from grassvp.arrays import check_choice
 from grassvp.errors import ArgumentError
 from grassvp.lab import plots
 from grassvp.lab.records import Record
+
+TARGETS = {
+    "smooth": (0.0, lambda x: np.sin(2 * np.pi * x) + 0.5 * np.cos(4 * np.pi * x)),
+    "runge": (-1.0, lambda x: 1.0 / (1.0 + 25.0 * x**2)),
+    "step": (0.0, lambda x: np.tanh(100.0 * (x - 0.47))),
+    "three": (0.0, lambda x: sum(a * np.sin(f * np.pi * x) for a, f in ((1.0, 2), (0.5, 10), (0.2, 26)))),
+}
+"""Left end of the interval, whose right end is 1, and the function."""
 
 
 @dataclass(frozen=True)
 class Config:
     """Options of the regression experiment."""
+
+    target: str = "smooth"
+    """smooth, runge, step or three"""
 
     width: int = 16
     """neurons in the hidden layer"""
@@ -66,12 +80,13 @@ def run(config: Config, record: Record) -> None:
 
 
 def built_in(config: Config, *, held_back: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (rows, 1) and exact targets on [0, 1]; the points held back lie halfway between the others."""
+    """Inputs (rows, 1) and exact targets; the points held back lie halfway between the others."""
     if config.rows < 2:
         raise ArgumentError(f"rows must be >= 2, got {config.rows}")
-    x = np.linspace(0.0, 1.0, config.rows)
+    left, function = TARGETS[check_choice(config.target, "target", tuple(TARGETS))]
+    x = np.linspace(left, 1.0, config.rows)
     x = (x[1:] + x[:-1]) / 2 if held_back else x
-    return x[:, None], np.sin(2 * np.pi * x) + 0.5 * np.cos(4 * np.pi * x)
+    return x[:, None], function(x)
 
 
 def from_csv(path: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
