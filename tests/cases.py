@@ -1,7 +1,8 @@
 """Problems with their references, shared by the tests of the reduced problem and by its mutations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ class Case:
     reduced: ReducedProblem
     theta: np.ndarray
     reference: oracles.Reference
+    function: Any = None  # theta -> Phi as a torch function, of dense cases
+    offset: Any = None
 
 
 def data(rows, d, k, seed):
@@ -83,16 +86,41 @@ def exponentials(theta, x):
     return torch.stack([torch.exp(-theta[0] * x), torch.exp(-theta[1] * x), torch.cos(theta[2] * x)], dim=1)
 
 
+def phase(theta, x):
+    """An offset with one column for each of three outputs, nonlinear in two of the parameters."""
+    return torch.stack([torch.sin(theta[0] * x), theta[1] ** 2 * x, torch.cos(theta[0] * theta[1] * x)], dim=1)
+
+
 def variable_operator(rows):
     """Terms of an operator whose coefficients change from row to row, in two coordinates."""
     s = np.linspace(0.0, 1.0, rows)
     return {(): 1.0 + s, (0,): np.cos(s), (1,): -0.3, (1, 1): -0.25 * (1 + s**2), (0, 1): 0.2 * s, (0, 0): 0.1}
 
 
+def dense_reference(features, theta, targets, weights, lam, offset=None) -> oracles.Reference:
+    """`oracles.dense_reference`, for targets from which an offset(theta) is taken first."""
+    if offset is None:
+        return oracles.dense_reference(features, theta, targets, weights, lam)
+
+    def residual(at):
+        return oracles.dense_residual(features(at), targets - offset(at), weights, lam)[0]
+
+    def value(at):
+        return 0.5 * (residual(at) ** 2).sum()
+
+    plain = oracles.dense_reference(features, theta, targets - offset(theta), weights, lam)
+    return replace(
+        plain,
+        gradient=torch.func.grad(value)(theta).numpy(),
+        jacobian=torch.func.jacfwd(lambda at: residual(at).flatten())(theta).numpy(),
+        hessian=torch.func.hessian(value)(theta).numpy(),
+    )
+
+
 @lru_cache
 def dense_case(name: str, lam: float, *, k: int = 3, weighted: bool = True) -> Case:
     """A larger problem held to automatic differentiation through the normal equations."""
-    rows, d = 30, 1 if name == "function" else 2
+    rows, d, offset = 30, 1 if name in ("function", "offset") else 2, None
     x, y, w = data(rows, d, k, seed=7)
     xt = torch.from_numpy(x)
     if name.startswith("mlp"):  # mlp-5-5: two hidden layers
@@ -104,10 +132,15 @@ def dense_case(name: str, lam: float, *, k: int = 3, weighted: bool = True) -> C
         features = module_under_test()
         theta = nn.utils.parameters_to_vector(features.parameters()).detach().double()
         function = lambda at: gated_features(at, xt)  # noqa: E731
-    elif name == "function":
+    elif name in ("function", "offset"):
         x = np.linspace(0.0, 3.0, rows)
         theta = torch.tensor([0.3, 2.0, 2.5], dtype=torch.float64)
-        features, function = from_function(exponentials, theta), lambda at: exponentials(at, torch.from_numpy(x))
+        given = (lambda at, x: phase(at, x)[:, :k]) if name == "offset" else None
+        features, function = (
+            from_function(exponentials, theta, offset=given),
+            lambda at: exponentials(at, torch.from_numpy(x)),
+        )
+        offset = None if given is None else lambda at: given(at, torch.from_numpy(x))
     else:  # operator-4: a differential operator over a network
         widths = tuple(int(part) for part in name.split("-")[1:])
         module, plain, terms = mlp(d, widths, seed=4), network_features(widths), variable_operator(rows)
@@ -116,7 +149,99 @@ def dense_case(name: str, lam: float, *, k: int = 3, weighted: bool = True) -> C
         function = lambda at: oracles.torch_operator(lambda point: plain(at, point), xt, terms)  # noqa: E731
     weights = w if weighted else np.ones(rows)
     problem = SeparableProblem(features, x, y, weights=w if weighted else None, regularization=lam)
-    reference = oracles.dense_reference(function, theta, torch.from_numpy(y), torch.from_numpy(weights), lam)
+    reference = dense_reference(function, theta, torch.from_numpy(y), torch.from_numpy(weights), lam, offset)
     kappa = np.linalg.cond(reference.features)
     assert kappa < 2e3, f"{name}: condition {kappa:.1e} makes the float64 reference too weak"
-    return Case(ReducedProblem(problem), theta.numpy(), reference)
+    return Case(ReducedProblem(problem), theta.numpy(), reference, function, offset)
+
+
+RESTRICTIONS = {
+    "nonnegative": (0.0, None),
+    "box": (-0.6, 0.8),
+    "arrays": ([[-np.inf, -2.0, -0.1]] * 3, [[0.5, np.inf, 0.5], [np.inf, np.inf, 0.2], [np.inf, 0.7, 0.5]]),
+}
+
+
+@dataclass(frozen=True)
+class RestrictedCase:
+    """A problem with bounds on its coefficients at a point around which the active set does not change."""
+
+    reduced: ReducedProblem
+    theta: np.ndarray
+    reference: oracles.Reference  # its features are those without any bound
+    kaufman: np.ndarray
+    free: np.ndarray  # (n, k)
+
+
+@lru_cache
+def restricted_case(name: str, lam: float) -> RestrictedCase:
+    """Three outputs, each with its own active set, held to autodiff of least squares over the free columns alone."""
+    x, _, w = data(30, 1, 3, seed=7)
+    x, w, rng = np.linspace(0.0, 3.0, 30), torch.from_numpy(w), np.random.default_rng(5)
+    theta = torch.tensor([0.3, 2.0, 2.5], dtype=torch.float64)
+    Phi = exponentials(theta, torch.from_numpy(x)).numpy()
+    Y = Phi @ [[1.5, -1.5, 0.2], [-1.2, 0.4, 1.3], [0.4, 1.6, -1.4]] + 0.1 * rng.standard_normal((30, 3))
+    problem = SeparableProblem(
+        from_function(exponentials, theta), x, Y, weights=w, regularization=lam, coefficient_bounds=RESTRICTIONS[name]
+    )
+    box, solution = problem.coefficient_bounds, ReducedProblem(problem).linearize(theta)
+    free = (solution.coefficients > box.lower) & (solution.coefficients < box.upper)
+    margin = torch.minimum(solution.coefficients - box.lower, box.upper - solution.coefficients)
+    assert len({tuple(column) for column in free.T.tolist()}) == 3 and float(margin[free].min()) > 1e-2
+    held = torch.where(free, 0.0, solution.coefficients)
+    outputs = [
+        _Output(torch.from_numpy(x), torch.from_numpy(Y[:, i]), w, lam, free[:, i], held[:, i]) for i in range(3)
+    ]
+
+    def residual(at):
+        return torch.stack([output.residual(at) for output in outputs], dim=1)
+
+    def value(at):
+        return 0.5 * (residual(at) ** 2).sum()
+
+    J = torch.func.jacfwd(residual)(theta)
+    reference = oracles.Reference(
+        value=float(value(theta)),
+        residual=residual(theta).numpy(),
+        coefficients=torch.stack([output.coefficients(theta) for output in outputs], dim=1).numpy(),
+        gradient=torch.func.grad(value)(theta).numpy(),
+        jacobian=J.reshape(-1, 3).numpy(),
+        hessian=torch.func.hessian(value)(theta).numpy(),
+        features=outputs[0].augmented(theta).numpy(),
+        slopes=torch.func.jacfwd(outputs[0].augmented)(theta).numpy(),
+        digits_lost=2,
+    )
+    kaufman = [
+        J[:, i].numpy() - oracles.projector(reference.features[:, free[:, i]]) @ J[:, i].numpy() for i in range(3)
+    ]
+    return RestrictedCase(
+        ReducedProblem(problem), theta.numpy(), reference, np.stack(kaufman, axis=1).reshape(-1, 3), free.numpy()
+    )
+
+
+@dataclass(frozen=True)
+class _Output:
+    """One output of a restricted problem, by the normal equations of its free columns."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    weights: torch.Tensor
+    lam: float
+    free: torch.Tensor
+    held: torch.Tensor
+
+    def augmented(self, theta):
+        A = self.weights[:, None] * exponentials(theta, self.x)
+        return torch.cat([A, self.lam**0.5 * torch.eye(3, dtype=A.dtype)]) if self.lam else A
+
+    def target(self):
+        y = self.weights * self.y
+        return torch.cat([y, y.new_zeros(3)]) if self.lam else y
+
+    def coefficients(self, theta):
+        A = self.augmented(theta)
+        F, rest = A[:, self.free], self.target() - A @ self.held
+        return self.held.index_put((self.free,), torch.linalg.solve(F.T @ F, F.T @ rest))
+
+    def residual(self, theta):
+        return self.target() - self.augmented(theta) @ self.coefficients(theta)

@@ -14,13 +14,31 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     **dict.fromkeys(["errors", "arrays", "bounds", "continuation"], 0),
     **dict.fromkeys(["features", "projection"], 1),
-    **dict.fromkeys(["separable", "jacobians", "reduced", "joint", "solvers", "starts", "solving"], 2),
+    **dict.fromkeys(
+        [
+            "separable",
+            "jacobians",
+            "reduced",
+            "joint",
+            "solvers",
+            "starts",
+            "solving",
+            "multistarts",
+            "growing",
+            "statistics",
+        ],
+        2,
+    ),
     **dict.fromkeys(["theory", "pde", "riemannian", "estimator", "distributed"], 3),
+    "streaming": 2,
     "lab": 4,
 }
 KNOWN = [[name] for name in LAYERS]
 OUTSIDE_LAYERS = ("__init__", "__main__")
-SOLVERS_NEVER = {"features", "reduced", "separable", "jacobians", "joint", "projection", "solving", "starts"}
+SOLVERS_NEVER = {
+    *["features", "reduced", "separable", "jacobians", "joint", "projection"],
+    *["solving", "starts", "multistarts", "growing"],
+}
 FORBIDDEN_CALLS = {
     "torch.set_default_dtype",
     "torch.set_default_device",

@@ -10,7 +10,7 @@ from grassvp.features import from_function, mlp
 from tests.cases import ACTIVATION_NAMES, LAMS, dense_case, mp_case
 from tests.laws import reduced as laws
 
-DENSE = ("mlp-4", "mlp-5-5", "mlp-4-4-4", "module", "function", "operator-4", "operator-4-3")
+DENSE = ("mlp-4", "mlp-5-5", "mlp-4-4-4", "module", "function", "offset", "operator-4", "operator-4-3")
 
 
 @pytest.mark.parametrize("lam", LAMS)
@@ -71,7 +71,7 @@ def test_laws_against_dense_autodiff(name, lam):
     laws.law_suite(case.reduced, case.theta, case.reference)
 
 
-@pytest.mark.parametrize("name", ["mlp-4", "mlp-5-5", "function"])
+@pytest.mark.parametrize("name", ["mlp-4", "mlp-5-5", "function", "offset"])
 def test_one_output_without_weights(name):
     case = dense_case(name, 1e-3, k=1, weighted=False)
     laws.law_suite(case.reduced, case.theta, case.reference)

@@ -38,31 +38,36 @@ def bounded_projection(
     if unbounded.tail is not None:
         S = S + math.sqrt(lam) * unbounded.tail.T.double()
     right = (unbounded.basis.T @ targets).double()
-    C = _solve_within(S, right, lower.double(), upper.double())
-    free = (lower < C) & (upper > C)
+    C, free = _solve_within(S, right, lower.double(), upper.double())
     restriction, inner = _restriction(S, free)
     fixed = torch.where(free, 0.0, C)
     held = replace(unbounded, restriction=restriction)
     residual, residual_tail, coordinates = _residual(held, matrix, targets, fixed.to(targets.dtype))
     moved = torch.stack([inverse @ coordinates[:, output].double() for output, inverse in enumerate(inner)], dim=1)
-    coefficients = torch.clamp(fixed + moved, lower, upper).to(targets.dtype)
+    coefficients = torch.clamp(torch.where(free, moved, fixed), lower, upper).to(targets.dtype)
     return replace(held, coefficients=coefficients, residual=residual, residual_tail=residual_tail)
 
 
-def _solve_within(S: Tensor, right: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Each column of C by an active-set method, in units in which S and the column are of size one."""
+def _solve_within(S: Tensor, right: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """C by an active-set method, each column in units in which S and the column are of size one, and what is free.
+
+    Where the method holds a coefficient, C has the bound itself, which scaling back and forth might miss by rounding.
+    """
     matrix, columns = S.cpu().numpy(), right.cpu().numpy()
     size = float(np.abs(matrix).max(initial=0.0)) or 1.0
     low, high = lower.cpu().numpy(), upper.cpu().numpy()
-    C = np.empty(low.shape)
+    C, active = np.empty(low.shape), np.empty(low.shape, dtype=int)
     for output, b in enumerate(columns.T):
         unit = (float(np.linalg.norm(b)) or 1.0) / size
         if not low[:, output].any() and np.isposinf(high[:, output]).all():
             C[:, output] = unit * nnls(matrix / size, b / (unit * size))[0]
+            active[:, output] = -(C[:, output] <= 0.0).astype(int)
         else:
             bounds = (low[:, output] / unit, high[:, output] / unit)
-            C[:, output] = unit * lsq_linear(matrix / size, b / (unit * size), bounds, method="bvls", tol=1e-15).x
-    return torch.from_numpy(np.clip(C, low, high)).to(S.device)
+            found = lsq_linear(matrix / size, b / (unit * size), bounds, "bvls", tol=1e-15, max_iter=100 * len(low))
+            C[:, output], active[:, output] = unit * found.x, found.active_mask
+    C = np.where(active < 0, low, np.where(active > 0, high, np.clip(C, low, high)))
+    return torch.from_numpy(C).to(S.device), torch.from_numpy(active == 0).to(S.device)
 
 
 def _restriction(S: Tensor, free: Tensor) -> tuple[Restriction, list[Tensor]]:

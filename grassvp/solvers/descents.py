@@ -54,7 +54,7 @@ class GaussNewtonDescent:
         before, held = None if previous is None else previous.scale, _held(point)
         if way == "matrix-free":
             scale = _scale(self.scaling, point, lambda: estimated_norms(point), held, before)
-            return LeastSquaresModel(point, self._krylov(point, scale.inverse, damping), scale)
+            return LeastSquaresModel(point, self._krylov(point, scale.inverse, damping if self.damped else 0.0), scale)
         if way == "dual":
             J, r = (torch.cat(parts) for parts in zip(*_blocks(point, kind, whole=True), strict=True))
             scale = _scale(self.scaling, point, lambda: torch.linalg.vector_norm(J, dim=0), held, before)

@@ -41,8 +41,9 @@ def descend(
             used = control.level
             success, control = search.judge(step, _reduction(point, trial, step), control)
             accepted = trial if success else None
+        by_gradient = not step.predicted_reduction > point.value_rounding
         point = accepted
-        yield Iterate(point, float(torch.linalg.vector_norm(step.vector)), used, evaluations)
+        yield Iterate(point, float(torch.linalg.vector_norm(step.vector)), used, evaluations, by_gradient)
 
 
 def _inside(step: Step, point: LeastSquaresPoint, model: Any) -> Step:

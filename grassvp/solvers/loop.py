@@ -79,7 +79,7 @@ class Run:
             self.records.append(record if callbacks is None else record.without_parameters())
             self._last = iterate.point
             # Of two points that rounding cannot tell apart the later one counts: methods go on to lower the gradient.
-            if self._best is None or iterate.point.value <= self._best.value + self._best.value_rounding:
+            if iterate.by_gradient or self._best is None or iterate.point.value <= self._best.value:
                 self._best = iterate.point
             status = self._rule.check(record)
             self.status = None if status is None else self._ended(status)

@@ -105,12 +105,14 @@ class Iterate:
         step_norm: 2-norm of the step that led here; 0 at the start.
         damping: damping, step length or learning rate used for it.
         evaluations: linear solves (or evaluations of the joint objective) so far.
+        by_gradient: whether the step was taken because it lowers the gradient, the values being equal to rounding.
     """
 
     point: LeastSquaresPoint
     step_norm: float
     damping: float
     evaluations: int
+    by_gradient: bool = False
 
 
 Steps = Iterator[Iterate]

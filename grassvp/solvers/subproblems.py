@@ -26,7 +26,7 @@ def steihaug(
         curvature = float(direction @ image)
         ahead = s + (size / curvature) * direction if curvature > 0 else s
         if curvature <= 0 or float(torch.linalg.vector_norm(ahead)) >= radius:
-            return s + to_boundary(s, direction, radius)
+            return s if math.isinf(radius) else s + to_boundary(s, direction, radius)
         s, residual = ahead, residual + (size / curvature) * image
         size, before = float(residual @ residual), size
         direction = -residual + (size / before) * direction

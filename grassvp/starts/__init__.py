@@ -7,7 +7,7 @@ import numpy as np
 
 from grassvp.reduced import ReducedProblem
 from grassvp.starts.data import data_starts
-from grassvp.starts.growth import Growth, can_grow, grow_parameters, narrowed
+from grassvp.starts.growth import Growth, can_grow, grow_parameters, grow_widths, narrowed
 from grassvp.starts.random import SCALES, best_of_each_scale, perturbed, random_starts
 from grassvp.starts.start import Start, start_at
 
@@ -21,6 +21,7 @@ __all__ = [
     "data_starts",
     "field_of_starts",
     "grow_parameters",
+    "grow_widths",
     "narrowed",
     "perturbed",
     "random_starts",

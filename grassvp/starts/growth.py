@@ -6,6 +6,7 @@ the features that are there and R the residual. A thousand random candidates are
 Sources: orthogonal matching pursuit (Pati, Rezaiifar, Krishnaprasad 1993); incremental networks (Barron 1993).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from grassvp.reduced import ReducedProblem
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import LevenbergMarquardt, MaxIterations, Run
 
-__all__ = ["Growth", "can_grow", "grow_parameters", "narrowed"]
+__all__ = ["Growth", "can_grow", "grow_parameters", "grow_widths", "narrowed"]
 
 SLOPES = (0.25, 400.0)  # range of the candidates' slopes per half-range of the inputs, log-uniform
 DEPENDENT = 1e-12  # part of a squared candidate outside the span below which it counts as inside
@@ -53,6 +54,11 @@ def narrowed(problem: SeparableProblem, width: int) -> SeparableProblem:
 
 def grow_parameters(problem: SeparableProblem, rng: np.random.Generator, growth: Growth = Growth()) -> Tensor:
     """Theta of the problem's own width, grown from no neuron at all."""
+    return list(grow_widths(problem, rng, growth))[-1]
+
+
+def grow_widths(problem: SeparableProblem, rng: np.random.Generator, growth: Growth = Growth()) -> Iterator[Tensor]:
+    """Theta of width 1, 2, ... up to the problem's own."""
     features = _one_hidden(problem)
     width, d = features.module.shapes[0]
     weights, bias = features.initial.new_empty(0, d), features.initial.new_empty(0)
@@ -62,7 +68,7 @@ def grow_parameters(problem: SeparableProblem, rng: np.random.Generator, growth:
         if count % growth.every == 0 and count < width:
             theta = _polished(narrowed(problem, count), torch.cat([weights.reshape(-1), bias]), growth.steps)
             weights, bias = theta[: count * d].view(count, d), theta[count * d :]
-    return torch.cat([weights.reshape(-1), bias])
+        yield torch.cat([weights.reshape(-1), bias])
 
 
 def _polished(problem: SeparableProblem, start: Tensor, steps: int) -> Tensor:

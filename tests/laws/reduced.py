@@ -86,18 +86,80 @@ def jacobian_law(reduced, p, reference: Reference) -> None:
     close(J.T @ reference.residual.ravel(), reference.gradient, allowed(reference, "gradient"), "J_GP^T r")
 
 
+def kaufman_jacobian(reference: Reference) -> np.ndarray:
+    """J_K = J_GP + Q N of a reference."""
+    U, s, Vt = np.linalg.svd(reference.features, full_matrices=False)
+    T = np.einsum("iaj,il->alj", reference.slopes, reference.residual)  # (D_j A)^T r
+    QN = U @ ((Vt @ T.reshape(T.shape[0], -1)) / s[:, None])  # Q R^-T T = (A^+)^T T
+    return reference.jacobian + QN.reshape(reference.jacobian.shape)
+
+
 def kaufman_law(reduced, p, reference: Reference) -> None:
     """J_K = J_GP + Q N, that is (I - Q Q^T) J_GP; J_K^T r is the gradient; J_K is orthogonal to Q."""
     J = np.asarray(reduced.jacobian(p, kind="kaufman"))
     k, q = reference.residual.shape[1], J.shape[1]
     bound = allowed(reference, "jacobian")
-    U, s, Vt = np.linalg.svd(reference.features, full_matrices=False)
-    T = np.einsum("iaj,il->alj", reference.slopes, reference.residual)  # (D_j A)^T r
-    QN = U @ ((Vt @ T.reshape(T.shape[0], -1)) / s[:, None])  # Q R^-T T = (A^+)^T T
-    close(J, reference.jacobian + QN.reshape(-1, q), bound, "J_K = J_GP + Q N")
+    close(J, kaufman_jacobian(reference), bound, "J_K = J_GP + Q N")
     close(J.T @ reference.residual.ravel(), reference.gradient, allowed(reference, "gradient"), "J_K^T r")
+    U = np.linalg.svd(reference.features, full_matrices=False)[0]
     inside = U.T @ J.reshape(-1, k * q)
     close(inside, np.zeros_like(inside), bound, "Q^T J_K")
+
+
+def system_law(reduced, p, reference: Reference, kind: str, entries: int) -> int:
+    """Row blocks of a system with the J^T J and J^T r of the Jacobian, the blocks counted; their rows add up."""
+    point, full = reduced.linearize(p), reference.jacobian if kind == "golub-pereyra" else kaufman_jacobian(reference)
+    q, compressed = full.shape[1], kind == "kaufman" and wide(reference)
+    columns = reduced.problem.width if compressed else reduced.problem.outputs
+    blocks = list(point.system_blocks(kind, entries))
+    of_rows = blocks[: len(blocks) - (reduced.problem.regularization > 0)]
+    assert all(J.numel() <= max(entries, columns * q) for J, _ in of_rows)
+    assert point.system_shape(kind) == (sum(len(r) for _, r in blocks), q)
+    assert all(J.shape == (len(r), q) for J, r in blocks)
+    square, right = sum(J.T @ J for J, _ in blocks), sum(J.T @ r for J, r in blocks)
+    bound = allowed(reference, "jacobian")
+    close(square, full.T @ full, 2 * bound * norm(full), "J^T J")
+    close(right, reference.gradient, allowed(reference, "gradient"), "J^T r")
+    return len(blocks)
+
+
+def wide(reference: Reference) -> bool:
+    """More outputs than features."""
+    return reference.residual.shape[1] > reference.features.shape[1]
+
+
+def metric_law(reduced, p, reference: Reference, rng=None) -> None:
+    """<(I - Q Q^T) D_i A R^-1, D_j A R^-1> of the augmented matrix, formed or, with `rng`, multiplied with."""
+    point = reduced.linearize(p)
+    Q, R = np.linalg.qr(reference.features)
+    T = np.einsum("iaj,ab->ibj", reference.slopes, np.linalg.inv(R))
+    T = T - np.einsum("ip,pbj->ibj", Q, np.einsum("ip,ibj->pbj", Q, T))
+    G = np.einsum("ibj,ibk->jk", T, T)
+    s = np.linalg.svd(reference.features, compute_uv=False)
+    bound = SAFETY * EPS * s[0] / s[-1] * (norm(reference.slopes) / s[-1]) ** 2
+    if rng is None:
+        close(point.metric(), G, bound, "metric")
+        return
+    v = rng.standard_normal(G.shape[1])
+    close(point.metric_product(torch.as_tensor(v)), G @ v, norm(v) * bound, "metric v")
+
+
+def corrected_hessian_law(reduced, p, reference: Reference, rng, function, offset=None) -> None:
+    """The Hessian without -sum_i r_i D^2 (W (Phi C + offset))_i is the exact one with that term taken away."""
+    point, rows = reduced.linearize(p), reduced.problem.rows
+    w = torch.ones(rows, dtype=torch.float64) if reduced.problem.weights is None else reduced.problem.weights
+    r, C = torch.as_tensor(reference.residual[:rows]), torch.as_tensor(reference.coefficients)
+
+    def bent(theta):
+        model = function(theta) @ C + (0.0 if offset is None else offset(theta))
+        return (r * w[:, None] * model).sum()
+
+    expected = reference.hessian + torch.func.hessian(bent)(torch.as_tensor(p)).numpy()
+    assert norm(expected - reference.hessian) > 1e-6 * norm(expected), "there is a term to leave out"
+    bound, v = allowed(reference, "hessian"), rng.standard_normal(len(p))
+    close(point.hessian(curvature=False), expected, bound, "corrected Hessian")
+    product = point.hessian_vector_product(torch.as_tensor(v), curvature=False)
+    close(product, expected @ v, norm(v) * bound, "corrected Hessian v")
 
 
 def hessian_law(reduced, p, reference: Reference) -> None:
@@ -122,6 +184,29 @@ def matrix_free_law(reduced, p, reference: Reference, rng) -> None:
     Jv = point.jacobian_product(torch.as_tensor(v))
     close(Jv, (J @ v).reshape(reference.residual.shape), norm(v) * bound, "J v")
     close(point.jacobian_adjoint_product(torch.as_tensor(u)), J.T @ u.ravel(), norm(u) * bound, "J^T u")
+
+
+def restricted_law(case, rng) -> None:
+    """Everything of a `RestrictedCase`: value, residual, C, gradient, both Jacobians, the Hessian and all products."""
+    reduced, p, reference = case.reduced, case.theta, case.reference
+    point, J, H = reduced.linearize(p), reference.jacobian, reference.hessian
+    sizes = {name: allowed(reference, name) for name in ("residual", "coefficients", "gradient", "jacobian", "hessian")}
+    value_law(reduced, p, reference)
+    close(point.coefficients, reference.coefficients, sizes["coefficients"], "C")
+    close(point.residual, reference.residual, sizes["residual"], "residual")
+    gradient_law(reduced, p, reference)
+    jacobian_law(reduced, p, reference)
+    close(point.jacobian("kaufman"), case.kaufman, sizes["jacobian"], "J_K")
+    close(case.kaufman.T @ reference.residual.ravel(), reference.gradient, sizes["gradient"], "J_K^T r")
+    matrix_free_law(reduced, p, reference, rng)
+    hessian_law(reduced, p, reference)
+    hessian_product_law(reduced, p, reference, rng)
+    for kind, full in (("golub-pereyra", J), ("kaufman", case.kaufman)):
+        for entries in (10**9, 10 * J.shape[1]):
+            parts = list(point.system_blocks(kind, entries))
+            close(sum(K.T @ K for K, _ in parts), full.T @ full, 2 * sizes["jacobian"] * norm(full), f"{kind}: J^T J")
+            close(sum(K.T @ r for K, r in parts), reference.gradient, sizes["gradient"], f"{kind}: J^T r")
+    assert norm(H) > 0 and norm(J - case.kaufman) > 1e-3 * norm(J), "there is something to be wrong"
 
 
 def orthonormal_basis_law(projection) -> None:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+from scipy.optimize import least_squares
 
 from grassvp import SeparableProblem
 from grassvp.features import from_function, mlp
@@ -62,6 +63,26 @@ def least_squares_value(problem, theta):
     b = np.concatenate([b, np.zeros((n, b.shape[1]))])
     C = np.linalg.lstsq(A, b, rcond=1e-10)[0]
     return 0.5 * float(np.sum((A @ C - b) ** 2))
+
+
+def joint_minimum(problem, start):
+    """(theta, C) by scipy's trust region on the joint residual with its exact Jacobian."""
+    q, shape = len(start), (problem.width, problem.outputs)
+
+    def residual(vector):
+        A, b = weighted(problem, vector[:q])
+        C = vector[q:].reshape(shape)
+        return torch.cat([(A @ C - b).flatten(), problem.regularization**0.5 * vector[q:]])
+
+    tight = {"xtol": 3e-16, "ftol": 3e-16, "gtol": 1e-15, "x_scale": "jac", "max_nfev": 2000}
+    begin = np.concatenate([start, np.ones(shape).ravel()])
+    found = least_squares(
+        lambda v: residual(torch.from_numpy(v)).numpy(),
+        begin,
+        jac=lambda v: torch.func.jacfwd(residual)(torch.from_numpy(v)).numpy(),
+        **tight,
+    )
+    return found.x[:q], found.x[q:].reshape(shape), found.cost
 
 
 def gradients(problem, solution):

@@ -1,6 +1,7 @@
 """The loop with toy methods: records, rules, successive halving, and what happens to a run that gets stuck."""
 
 import math
+import time
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -25,20 +26,21 @@ from grassvp.solvers import (
 
 @dataclass(frozen=True)
 class Toy:
-    """A point that is nothing but numbers."""
+    """A point that is nothing but numbers; of its gradients the loop may see the projected one alone."""
 
     value: float
     slope: float = 1.0
     rank: int = 3
     condition: float = 7.0
     value_rounding: float = 0.0
+    regularization: float = 0.25
 
     @property
     def parameters(self):
         return torch.tensor([self.value])
 
     @property
-    def gradient(self):
+    def projected_gradient(self):
         return torch.tensor([3.0, 4.0]) * self.slope / 5.0
 
     def distance(self, other):
@@ -87,6 +89,8 @@ def record(**changes):
         (MaxTime(2.0), {"seconds": 2.0}, Status.MAX_TIME, {"seconds": 1.99}),
         (GradientTolerance(0.5), {"gradient_norm": 0.5}, Status.CONVERGED, {"gradient_norm": 0.51}),
         (GradientTolerance(0.0), {"gradient_norm": 0.0}, Status.CONVERGED, {"gradient_norm": math.nan}),
+        (GradientTolerance(0.5, 0.1), {"gradient_norm": 0.2, "value": 2.0}, Status.CONVERGED, {"gradient_norm": 0.21}),
+        (GradientTolerance(0.5, 9.0), {"gradient_norm": 0.5, "value": 2.0}, Status.CONVERGED, {"gradient_norm": 0.51}),
         (NonFinite(), {"value": math.inf}, Status.NON_FINITE, {"value": 1e308}),
         (NonFinite(), {"gradient_norm": math.nan}, Status.NON_FINITE, {"gradient_norm": 1e308}),
         (NonFinite(), {"value": math.nan}, Status.NON_FINITE, {}),
@@ -95,6 +99,13 @@ def record(**changes):
 def test_each_rule_at_and_before_its_limit(rule, at, status, below):
     assert rule.check(record(**at)) is status
     assert rule.check(record(**below)) is None
+
+
+def test_what_converged_means_does_not_depend_on_the_relative_goal():
+    rule = MaxIterations(9) | GradientTolerance(0.5, 1e-3)
+    small = record(gradient_norm=0.5, value=1e-8, iteration=0)
+    assert rule.check(small) is None and rule.converged(small)
+    assert not rule.converged(record(gradient_norm=0.51, value=1e-8)) and not MaxIterations(0).converged(small)
 
 
 def test_rules_combine_and_the_first_is_asked_first():
@@ -111,7 +122,7 @@ def test_rules_combine_and_the_first_is_asked_first():
 def test_columns_are_equally_long_and_without_parameters():
     table = columns([record(iteration=0, value=2.0), record(iteration=1, value=1.0)])
     names = {"iteration", "value", "gradient_norm", "step_norm", "damping", "rank", "condition", "distance"}
-    assert set(table) == names | {"seconds", "evaluations"}
+    assert set(table) == names | {"seconds", "evaluations", "regularization"}
     assert all(isinstance(column, np.ndarray) and column.shape == (2,) for column in table.values())
     assert table["value"].tolist() == [2.0, 1.0]
     assert set(columns([])) == set(table) and columns([])["value"].size == 0
@@ -126,6 +137,7 @@ def test_records_of_a_run():
     assert table["gradient_norm"] == pytest.approx(1.0) and table["distance"].tolist() == [0.0, 2.0, 0.5]
     assert table["step_norm"].tolist() == [0.0, 0.5, 1.0] and table["evaluations"].tolist() == [1, 3, 5]
     assert (table["rank"] == 3).all() and (table["condition"] == 7.0).all() and (np.diff(table["seconds"]) >= 0).all()
+    assert (table["regularization"] == 0.25).all()
     assert run.status is Status.STALLED and run.outcome.point == Toy(2.5)
 
 
@@ -145,6 +157,43 @@ def test_the_outcome_is_the_best_iterate_unless_the_gradient_test_holds_at_the_l
     (converged,) = runs(Script([5.0, 1.0, last, 0.5]), rule=GradientTolerance(0.1))
     outcome = minimize([converged])
     assert outcome.status is Status.CONVERGED and outcome.point is last and len(outcome.records) == 3
+
+
+GOING_ON = GradientTolerance(0.1, relative=1e-9)
+"""A rule whose gradient test holds long before it stops a run."""
+
+
+@pytest.mark.parametrize("end", [Status.STALLED, Status.DAMPED_OUT, Status.RANK_DEFICIENT])
+@pytest.mark.parametrize(("slopes", "converged"), [((1.0, 0.05), True), ((0.05, 1.0), False)])
+def test_converged_is_said_where_the_gradient_test_holds_at_the_last_iterate(end, slopes, converged):
+    """Whatever ended the run, and of the last iterate although another one has a lower value."""
+    first, last = Toy(1.0, slopes[0]), Toy(1.5, slopes[1])
+    outcome = minimize(runs(Script([first, last], end), rule=GOING_ON))
+    assert outcome.status is (Status.CONVERGED if converged else end)
+    assert outcome.point is (last if converged else first)
+
+
+@pytest.mark.parametrize("rule", [MaxIterations(1), MaxTime(0.0)], ids=type)
+def test_converged_is_said_at_a_limit_too(rule):
+    (run,) = runs(Script([Toy(1.0, 0.05), Toy(1.5, 0.05)]), rule=GOING_ON | rule)
+    assert minimize([run]).status is Status.CONVERGED and len(run.records) == (2 if rule == MaxIterations(1) else 1)
+    assert minimize(runs(Script([1.0, 1.5]), rule=GOING_ON | rule)).status is rule.check(run.records[-1])
+
+
+def test_neither_a_stop_nor_an_overflow_nor_an_interruption_is_called_converged():
+    small = [Toy(1.0, 0.05), Toy(0.9, 0.05)]
+    assert minimize(runs(Script(small), rule=GOING_ON), [lambda r: True]).status is Status.STOPPED
+    assert minimize(runs(Script(small, Status.NON_FINITE), rule=GOING_ON)).status is Status.NON_FINITE
+    assert minimize(runs(Script([*small, KeyboardInterrupt()]), rule=GOING_ON)).status is Status.INTERRUPTED
+
+
+def test_seconds_count_from_the_given_beginning():
+    run = Run(None, Script([1.0]), torch.zeros(1), NEVER, time.perf_counter() - 100.0)
+    run.advance()
+    assert 100.0 <= run.records[0].seconds < 160.0
+    (run,) = runs(Script([1.0]))
+    run.advance()
+    assert 0.0 <= run.records[0].seconds < 60.0
 
 
 def test_successive_halving_spends_its_iterations_on_the_better_half():
@@ -168,7 +217,7 @@ def test_a_single_run_goes_to_its_end_at_once():
     assert seen == [0, 1, 2, 3, 4] and outcome.status is Status.CONVERGED
 
 
-@pytest.mark.parametrize("stuck", [Status.STALLED, Status.RANK_DEFICIENT, Status.NON_FINITE])
+@pytest.mark.parametrize("stuck", [Status.STALLED, Status.DAMPED_OUT, Status.RANK_DEFICIENT, Status.NON_FINITE])
 def test_where_the_winner_gets_stuck_the_others_get_their_turn(stuck):
     winner, second, third = falling(2.0, 20, stuck), falling(2.1, 200), falling(2.2)
     outcome = minimize(runs(third, winner, second), rounds=(2, 5))

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import least_squares
 
 from grassvp import GaussNewton, LevenbergMarquardt, ReducedProblem, SeparableProblem, Status, solve
 from grassvp.features import from_function
-from tests.solvers.problems import TIMES, Recorder, decays, double_exponential, tower_problem, wave, weighted
+from tests.solvers.problems import TIMES, Recorder, decays, double_exponential, joint_minimum, tower_problem, wave
 
 METHODS = {
     f"{method.__name__} {kind}": method(jacobian=kind)
@@ -37,26 +36,6 @@ def test_the_value_falls_at_every_step(method):
     history = solve(wave(regularization=1e-8), method, seed=0, max_iterations=40, starts=1).history
     assert len(history["value"]) > 5
     assert (np.diff(history["value"]) < 0).all()
-
-
-def joint_minimum(problem, start):
-    """(theta, C) by scipy's trust region on the joint residual with its exact Jacobian."""
-    q, shape = len(start), (problem.width, problem.outputs)
-
-    def residual(vector):
-        A, b = weighted(problem, vector[:q])
-        C = vector[q:].reshape(shape)
-        return torch.cat([(A @ C - b).flatten(), problem.regularization**0.5 * vector[q:]])
-
-    tight = {"xtol": 3e-16, "ftol": 3e-16, "gtol": 1e-15, "x_scale": "jac", "max_nfev": 2000}
-    begin = np.concatenate([start, np.ones(shape).ravel()])
-    found = least_squares(
-        lambda v: residual(torch.from_numpy(v)).numpy(),
-        begin,
-        jac=lambda v: torch.func.jacfwd(residual)(torch.from_numpy(v)).numpy(),
-        **tight,
-    )
-    return found.x[:q], found.x[q:].reshape(shape), found.cost
 
 
 @pytest.mark.parametrize("options", NOISY.values(), ids=NOISY)

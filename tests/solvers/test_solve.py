@@ -9,7 +9,7 @@ from torch import nn
 
 from grassvp import FirstOrder, GaussNewton, LevenbergMarquardt, ReducedProblem, SeparableProblem, Status, solve
 from grassvp.features import mlp
-from grassvp.starts import SCALES, Draw, best_draws, random_feature_draws
+from grassvp.starts import SCALES, Start, best_of_each_scale, random_starts
 from tests.solvers.problems import Recorder, double_exponential, least_squares_value, wave
 
 X = np.linspace(-1.0, 1.0, 40)
@@ -38,19 +38,20 @@ def test_a_stop_is_not_worse_than_random_features_either(seed, stop):
 def test_iteration_zero_is_the_best_of_all_draws():
     problem = wave(regularization=1e-8)
     reduced = ReducedProblem(problem)
-    draws = random_feature_draws(reduced, np.random.default_rng(3))
+    draws = random_starts(reduced, np.random.default_rng(3))
     solution = solve(problem, seed=3, max_iterations=0)
     assert len(draws) == 3 * len(SCALES)
     assert solution.value == min(draw.value for draw in draws)
+    assert torch.equal(solution.parameters, best_of_each_scale(draws)[0].parameters)
     for draw in draws[::5]:
         assert draw.value == pytest.approx(least_squares_value(problem, draw.parameters), rel=1e-9)
 
 
-def test_best_draws_are_of_different_scales():
+def test_the_best_starts_are_of_different_scales():
     values = {1.0: (0.1, 0.2), 2.0: (0.3, 0.15), 4.0: (9.0, 8.0)}
-    draws = [Draw(torch.zeros(1), scale, value) for scale, pair in values.items() for value in pair]
-    assert [(draw.scale, draw.value) for draw in best_draws(draws, 2)] == [(1.0, 0.1), (2.0, 0.15)]
-    assert [draw.value for draw in best_draws(draws, 9)] == [0.1, 0.15, 8.0]
+    draws = [Start(torch.zeros(1), value, "random", scale) for scale, pair in values.items() for value in pair]
+    best = [(start.scale, start.value) for start in best_of_each_scale(draws)]
+    assert best == [(1.0, 0.1), (2.0, 0.15), (4.0, 8.0)]
 
 
 def same(first, second):

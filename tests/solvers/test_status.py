@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from grassvp import FirstOrder, GaussNewton, LevenbergMarquardt, ReducedProblem, SeparableProblem, Status, solve
+from grassvp import (
+    FirstOrder,
+    GaussNewton,
+    LevenbergMarquardt,
+    ReducedProblem,
+    SeparableProblem,
+    Status,
+    solve,
+    solving,
+    starts,
+)
 from grassvp.features import from_function
 from grassvp.solvers import loop
 from tests.solvers.problems import TIMES, decays, double_exponential, gradients, joint_value, tower_problem, wave
@@ -83,17 +93,32 @@ def test_max_iterations(method, limit):
 
 
 @every_method
-@pytest.mark.parametrize(("seconds", "iterations"), [(0.0, 0), (0.9, 0), (3.5, 3), (10.0, 5)])
+@pytest.mark.parametrize(("seconds", "iterations"), [(0.0, 0), (0.9, 0), (3.5, 3), (4.0, 3), (10.0, 5)])
 def test_max_time_by_a_clock_of_its_own(method, seconds, iterations, monkeypatch):
-    """Each look at the clock takes a second; five iterations are allowed."""
+    """Each look at the clock takes a second, the first at the call of solve; five iterations are allowed."""
     ticks = iter(range(10**6))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    for module in (loop, solving):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
     solution = solve(double_exponential(0.05), method, max_time=seconds, max_iterations=5, initial_parameters=[0.2, 4])
-    first = solution.history["seconds"][0]
     expected = Status.MAX_TIME if iterations < 5 else Status.MAX_ITERATIONS
-    assert solution.status is expected and abs(solution.iterations - iterations) <= 1
-    assert (np.diff(solution.history["seconds"]) > 0).all() and first >= 0
-    assert (solution.history["seconds"][:-1] < seconds).all()
+    assert solution.status is expected and solution.iterations == iterations
+    np.testing.assert_array_equal(solution.history["seconds"], np.arange(1.0, iterations + 2))
+    assert (solution.history["seconds"][:-1] < seconds).all() and solution.elapsed == iterations + 2
+
+
+def test_the_time_that_a_choice_of_start_takes_counts(monkeypatch):
+    """Ten seconds go by while the starts are drawn: none are left for the first step."""
+    now = [0.0]
+    for module in (loop, solving):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def slow(*args):
+        now[0] += 10.0
+        return starts.field_of_starts(*args)
+
+    monkeypatch.setattr(solving, "field_of_starts", slow)
+    solution = solve(wave(regularization=1e-8), seed=0, max_time=5.0)
+    assert solution.status is Status.MAX_TIME and solution.iterations == 0 and solution.elapsed == 10.0
 
 
 @every_method
