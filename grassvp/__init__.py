@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from grassvp import errors, features
 from grassvp.continuation import Continuation
 from grassvp.growing import grow
+from grassvp.linearization import Linearization
 from grassvp.multistarts import multistart
-from grassvp.reduced import Linearization, ReducedProblem
+from grassvp.reduced import ReducedProblem
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import (
     FirstOrder,

@@ -110,6 +110,17 @@ class SeparableProblem:
         return self.targets.shape[1]
 
     @cached_property
+    def constraints(self) -> tuple[str, ...]:
+        """What keeps it from being free in theta and C: "offset", "bounds", "coefficient_bounds"."""
+        columns = self.features.offset_columns(self.features.initial, self.inputs)
+        present = {
+            "offset": columns > 0,
+            "bounds": self.bounds is not None,
+            "coefficient_bounds": self.coefficient_bounds is not None,
+        }
+        return tuple(name for name, there in present.items() if there)
+
+    @cached_property
     def weighted_targets(self) -> Tensor:
         """W Y, (m, k)."""
         return self.targets if self.weights is None else self.weights[:, None] * self.targets
@@ -130,7 +141,8 @@ class SeparableProblem:
         other.features = features
         with torch.no_grad():
             other.width = features(features.initial, self.inputs).shape[1]
-        vars(other).pop("units", None)
+        for known in ("units", "constraints"):
+            vars(other).pop(known, None)
         return other
 
     def with_regularization(self, regularization: float) -> "SeparableProblem":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from grassvp import ReducedProblem, SeparableProblem, jacobians, reduced, separable
+from grassvp import ReducedProblem, SeparableProblem, jacobians, linearization, separable
 from grassvp.features import OneHiddenLayer, mlp, protocol
 from grassvp.features.neurons import PlainNeurons
 from grassvp.projection import projection
@@ -124,7 +124,7 @@ MUTATIONS = {
         ("jacobian", "kaufman"),
     ),
     "the kinds are exchanged": (
-        (reduced, "JACOBIAN_KINDS", ("kaufman", "golub-pereyra")),
+        (linearization, "JACOBIAN_KINDS", ("kaufman", "golub-pereyra")),
         ("jacobian_kinds",),
     ),
 }

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.func import grad
 
 from grassvp.errors import NonFiniteError
-from grassvp.reduced import Linearization, ReducedProblem
+from grassvp.linearization import Linearization
+from grassvp.reduced import ReducedProblem
 from grassvp.riemannian.memo import Memo
 
 __all__ = ["AnalyticBackend", "TorchBackend", "check_full_rank"]

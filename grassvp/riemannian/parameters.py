@@ -9,7 +9,7 @@ from pymanopt.manifolds import Euclidean
 from grassvp.arrays import check_choice, safe_norm
 from grassvp.errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from grassvp.features import is_plain_mlp
-from grassvp.reduced import ReducedProblem
+from grassvp.reduced import ReducedProblem, check_free
 from grassvp.riemannian.autograd_backend import AutogradBackend
 from grassvp.riemannian.backends import AnalyticBackend, TorchBackend
 from grassvp.riemannian.memo import Memo
@@ -92,6 +92,7 @@ def parameter_problem(
     if not isinstance(problem, SeparableProblem | ReducedProblem):
         raise ArgumentTypeError(f"problem must be a SeparableProblem or ReducedProblem, got {type(problem).__name__}")
     reduced = problem if isinstance(problem, ReducedProblem) else ReducedProblem(problem)
+    check_free(reduced)
     derivatives = BACKENDS[check_choice(backend, "backend", tuple(BACKENDS))](reduced)
     spheres = _spheres(reduced) if check_choice(geometry, "geometry", GEOMETRIES) == "spheres" else None
     built = _euclidean(reduced, derivatives) if spheres is None else _on_spheres(spheres, derivatives)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from grassvp.jacobians import compresses, model_coefficients, weighted
+from grassvp.linearization import Linearization
 from grassvp.projection import Projection
-from grassvp.reduced import Linearization
 from grassvp.statistics.covariance import ErrorFactors
 
 __all__ = ["error_factors", "row_blocks"]

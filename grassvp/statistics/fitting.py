@@ -7,7 +7,8 @@ import torch
 
 from grassvp.arrays import check_nonnegative
 from grassvp.errors import ArgumentError, ArgumentTypeError, NonFiniteError
-from grassvp.reduced import Linearization, ReducedProblem
+from grassvp.linearization import Linearization
+from grassvp.reduced import ReducedProblem
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import Solution, Status
 from grassvp.statistics.factors import error_factors

@@ -13,7 +13,7 @@ from torch import Tensor
 from grassvp.arrays import check_nonnegative, in_kind_of, to_tensor
 from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.jacobians import model_coefficients
-from grassvp.reduced import Linearization
+from grassvp.linearization import Linearization
 from grassvp.solvers import Status
 from grassvp.statistics.covariance import ErrorFactors
 from grassvp.statistics.factors import row_blocks

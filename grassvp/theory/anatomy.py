@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from grassvp.reduced import Linearization, ReducedProblem
+from grassvp.linearization import Linearization
+from grassvp.reduced import ReducedProblem
 from grassvp.theory.classes import TargetSpectrum
 from grassvp.theory.nullspaces import FeatureDifferential, feature_differential, invariant_directions, saturated
 from grassvp.theory.objectives import LocalModel

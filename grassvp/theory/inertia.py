@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from grassvp.arrays import check_nonnegative
-from grassvp.errors import ArgumentError, ArgumentTypeError
-from grassvp.reduced import Linearization, ReducedProblem
+from grassvp.errors import ArgumentError
+from grassvp.linearization import Linearization
+from grassvp.reduced import ReducedProblem, check_free
 
 __all__ = ["Inertia", "InertiaComparison", "compare_inertia", "joint_hessian"]
 
@@ -103,8 +104,7 @@ def compare_inertia(problem: ReducedProblem, parameters: Any, *, tolerance: floa
     Raises:
         ArgumentError: the block of C is singular at theta (lam = 0 and dependent features).
     """
-    if not isinstance(problem, ReducedProblem):
-        raise ArgumentTypeError(f"problem must be a ReducedProblem, got {type(problem).__name__}")
+    check_free(problem)
     check_nonnegative(tolerance, "tolerance")
     now = problem.linearize(parameters)
     width, lam = now.problem.width, now.problem.regularization
@@ -130,6 +130,7 @@ def compare_inertia(problem: ReducedProblem, parameters: Any, *, tolerance: floa
 
 def joint_hessian(problem: ReducedProblem, parameters: Any) -> np.ndarray:
     """Hessian of 1/2 ||W (Phi(theta) C - Y)||^2 + lam/2 ||C||^2 in (theta, C row by row) at C = C(theta), dense."""
+    check_free(problem)
     A, B, D = _blocks(problem.linearize(parameters))
     return np.block([[A, B.T], [B, D]])
 

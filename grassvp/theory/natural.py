@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from grassvp.arrays import check_nonnegative
-from grassvp.errors import ArgumentError, ArgumentTypeError
-from grassvp.reduced import Linearization, ReducedProblem
+from grassvp.errors import ArgumentError
+from grassvp.linearization import Linearization
+from grassvp.reduced import ReducedProblem, check_free
 from grassvp.theory.closed_forms import flow_values
 from grassvp.theory.integration import check_times, integrate
 from manifolds import Grassmann, RegularizedGrassmann, project_out
@@ -89,7 +90,7 @@ def natural_gradient_flow(
         ArgumentError, ArgumentTypeError: an argument that cannot be used, by name.
         FlowError: the integrator could not go on.
     """
-    _check_problem(problem)
+    check_free(problem)
     instants = check_times(times)
     if not 0 < check_nonnegative(tolerance, "tolerance") < 1:
         raise ArgumentError(f"tolerance must be between 0 and 1, got {tolerance}")
@@ -164,8 +165,3 @@ def _whitened(Phi: np.ndarray, lam: float, D: np.ndarray) -> np.ndarray:
 def _weighted_features(point: Linearization) -> np.ndarray:
     values, weights = point.derivatives.values, point.problem.weights
     return (values if weights is None else weights[:, None] * values).double().cpu().numpy()
-
-
-def _check_problem(problem: object) -> None:
-    if not isinstance(problem, ReducedProblem):
-        raise ArgumentTypeError(f"problem must be a ReducedProblem, got {type(problem).__name__}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from grassvp.reduced import Linearization
+from grassvp.linearization import Linearization
 from grassvp.theory.objectives import LocalModel, Objective
 from grassvp.theory.spectra import HessianSpectrum
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from grassvp.arrays import safe_norm
 from grassvp.errors import ArgumentError, ArgumentTypeError, NonFiniteError
-from grassvp.reduced import Linearization, ReducedProblem
+from grassvp.linearization import Linearization
+from grassvp.reduced import ReducedProblem, check_free
 from manifolds import Grassmann, RegularizedGrassmann
 from manifolds.tangents import FlatChart, TangentChart, tangent_chart
 
@@ -107,8 +108,10 @@ def as_objective(problem: Any) -> "ReducedObjective | ManifoldObjective":
 
     Raises:
         ArgumentTypeError: neither of them.
+        ArgumentError: a reduced problem with an offset or bounds.
     """
     if isinstance(problem, ReducedProblem):
+        check_free(problem)
         return ReducedObjective(problem)
     if all(hasattr(problem, name) for name in ("manifold", "cost", "riemannian_gradient", "riemannian_hessian")):
         return ManifoldObjective(problem)

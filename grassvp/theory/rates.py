@@ -23,8 +23,7 @@ from scipy.linalg import eigh
 
 from grassvp.arrays import check_choice, check_count, check_nonnegative
 from grassvp.errors import ArgumentError
-from grassvp.reduced import ReducedProblem
-from grassvp.theory.natural import _check_problem
+from grassvp.reduced import ReducedProblem, check_free
 
 __all__ = ["LINEAR_METHODS", "LocalRate", "NewtonRate", "linear_rate", "newton_rate", "strict_minimum"]
 
@@ -91,7 +90,7 @@ def strict_minimum(problem: ReducedProblem, parameters: Any, *, max_iterations: 
     Raises:
         ArgumentError: Newton's method leaves the neighbourhood or the Hessian there is not positive definite.
     """
-    _check_problem(problem)
+    check_free(problem)
     check_count(max_iterations, "max_iterations")
     theta = problem.vector(parameters, "parameters").double().cpu().numpy()
     best, least = theta, np.inf
@@ -142,7 +141,7 @@ def linear_rate(
     Raises:
         ArgumentError: an argument that cannot be used, by name.
     """
-    _check_problem(problem)
+    check_free(problem)
     check_choice(method, "method", LINEAR_METHODS)
     theta = problem.vector(minimum, "minimum").double().cpu().numpy()
     H = problem.hessian(theta)
@@ -170,7 +169,7 @@ def newton_rate(problem: ReducedProblem, minimum: Any, *, rng: Any = 0, size: fl
         size: ||e|| relative to max(1, ||theta*||), halved until one step leaves less than
             a thousandth of it.
     """
-    _check_problem(problem)
+    check_free(problem)
     theta = problem.vector(minimum, "minimum").double().cpu().numpy()
     if not 0 < check_nonnegative(size, "size") < 1:
         raise ArgumentError(f"size must be between 0 and 1, got {size}")

@@ -18,9 +18,8 @@ import torch
 from grassvp.arrays import to_tensor
 from grassvp.errors import ArgumentError
 from grassvp.joint import JointPoint
-from grassvp.reduced import ReducedProblem
+from grassvp.reduced import ReducedProblem, check_free
 from grassvp.theory.integration import check_times, integrate
-from grassvp.theory.natural import _check_problem
 
 __all__ = ["TimeScaleStudy", "joint_point_hessian", "two_time_scales"]
 
@@ -76,7 +75,7 @@ def two_time_scales(
         ArgumentError, ArgumentTypeError: an argument that cannot be used, by name.
         FlowError: the integrator could not go on.
     """
-    _check_problem(problem)
+    check_free(problem)
     instants = check_times(times)
     if instants[-1] == 0.0:
         raise ArgumentError("times must contain a time > 0: at time 0 both flows are at the start")
