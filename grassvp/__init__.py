@@ -21,6 +21,7 @@ from grassvp.solvers import (
     TrustRegion,
 )
 from grassvp.solving import solve
+from grassvp.streaming import solve_stream
 
 if TYPE_CHECKING:
     from grassvp import riemannian, statistics, theory
@@ -46,6 +47,7 @@ __all__ = [
     "multistart",
     "riemannian",
     "solve",
+    "solve_stream",
     "statistics",
     "theory",
 ]

@@ -15,7 +15,7 @@ class Continuation:
     """lam falls from `start` to `stop`, by `factor` a stage; give it as the `regularization` of a `SeparableProblem`.
 
     A large lam smooths the reduced landscape and keeps the coefficients small; the problem is the one at `stop`, and
-    the earlier stages only say where its solve starts.
+    the earlier stages only say where its solve starts. A solve that ends on the way is valued at `stop` all the same.
 
     Attributes:
         start: the first lam.

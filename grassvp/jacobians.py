@@ -102,8 +102,8 @@ def hessian_first_order(derivatives: FeatureDerivatives, projection: Projection,
     G = rows.contraction(model_coefficients(derivatives.values, projection))
     E, N = _restricted(projection, rows.inside(G)), rows.adjoint(projection)
     q = G.shape[-1]
-    orthogonal = (G.view(G.shape[0], -1) - projection.basis @ E.reshape(E.shape[0], -1)).view(-1, q)
-    tail = None if projection.tail is None else (projection.tail @ E.reshape(E.shape[0], -1)).view(-1, q)
+    orthogonal = (G.flatten(1) - projection.basis @ E.flatten(1)).view(-1, q)
+    tail = None if projection.tail is None else (projection.tail @ E.flatten(1)).view(-1, q)
     E, N = E.reshape(-1, q), N.reshape(-1, q)
     H = orthogonal.T @ orthogonal - N.T @ N + E.T @ N + N.T @ E
     return H if tail is None else H + tail.T @ tail
@@ -210,7 +210,7 @@ class _Rows:
 
     def inside(self, G: Tensor) -> Tensor:
         """Q^T W G, (p, k, q)."""
-        return (self.basis.T @ G.view(G.shape[0], -1)).view(-1, *G.shape[1:])
+        return (self.basis.T @ G.flatten(1)).view(-1, *G.shape[1:])
 
     def adjoint(self, projection: Projection) -> Tensor:
         """N, (p, k, q)."""
@@ -229,9 +229,9 @@ def _jacobian_blocks(rows: list[_Rows], C: Tensor, projection: Projection, golub
     change = -_restricted(projection, E)  # pyright: ignore[reportArgumentType]
     if golub_pereyra:
         change = change + sum(block.adjoint(projection) for block in rows)
-    inner, q = change.reshape(change.shape[0], -1), change.shape[-1]
+    inner, q = change.flatten(1), change.shape[-1]
     for block in rows:
         G = block.contraction(C) if kept is None else kept
-        yield G.view(G.shape[0], -1).addmm_(block.basis, inner, beta=-1.0, alpha=-1.0).view(-1, q)
+        yield G.flatten(1).addmm_(block.basis, inner, beta=-1.0, alpha=-1.0).view(-1, q)
     if projection.tail is not None:
         yield (projection.tail @ inner).neg_().view(-1, q)

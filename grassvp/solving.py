@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from grassvp.arrays import check_choice, check_count, check_nonnegative, safe_norm
+from grassvp.callbacks import check_callbacks
 from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.reduced import ReducedProblem
 from grassvp.separable import SeparableProblem
@@ -37,7 +38,7 @@ from grassvp.starts import INITIALIZATIONS, field_of_starts, perturbed
 
 __all__ = ["generator", "solve"]
 
-ENDED = (Status.INTERRUPTED, Status.STOPPED, Status.MAX_TIME)
+ENDED = (Status.INTERRUPTED, Status.MAX_TIME)
 
 
 def solve(
@@ -92,15 +93,16 @@ def solve(
     rng, limits = generator(seed), _Limits.of(problem, max_iterations, max_time, tolerance, begin)
     stages = _stages(problem)
     single = max_iterations == 0 or getattr(method, "objective", "reduced") == "joint"
-    field = _starts(stages[0][0], initial_parameters, rng, 1 if single else starts, initialization)
+    first = stages[0 if max_iterations else -1][0]
+    field = _starts(first, initial_parameters, rng, 1 if single else starts, initialization)
     method, choice = resolve(method, attempt(stages[-1][0], field[0]))
-    outcome = _continued(stages, method, field, limits, tuple(callbacks))
+    outcome = last = _continued(stages, method, field, limits, tuple(callbacks))
     for _ in range(restarts):
-        if outcome.point is None or outcome.status in ENDED:
+        if outcome.point is None or last.stopped or last.status in ENDED:
             break
-        again = [perturbed(stages[0][0], outcome.point.parameters, rng)]
-        other = _continued(stages, method, again, limits, tuple(callbacks))
-        outcome = min(outcome, other, key=lambda each: math.inf if each.point is None else each.point.value)
+        again = [perturbed(first, outcome.point.parameters, rng)]
+        last = _continued(stages, method, again, limits, tuple(callbacks))
+        outcome = min(outcome, last, key=lambda each: math.inf if each.point is None else each.point.value)
     return _solution(problem, method, choice, field[0], outcome, time.perf_counter() - begin)
 
 
@@ -157,19 +159,29 @@ def _stages(problem: SeparableProblem) -> list[Stage]:
 def _continued(
     stages: Sequence[Stage], method: Method, field: Sequence[Tensor], limits: _Limits, callbacks: tuple[Callback, ...]
 ) -> Outcome:
-    """The outcome of the last stage, each starting where the one before it ended, with the records of all."""
+    """The outcome of the last stage, each starting where the one before it ended, with the records of all.
+
+    Where there are no iterations left for a stage, or a run was ended from outside, the last stage says what the
+    parameters so far are worth.
+    """
     records: list[IterationRecord] = []
     for reduced, iterations in stages:
         spent, evaluations = max(len(records) - 1, 0), records[-1].evaluations if records else 0
+        if iterations is not None and spent >= limits.iterations:
+            continue
         rule = limits.rule(spent, iterations)
         runs = [Run(reduced, method, start, rule, limits.begin) for start in field]
-        outcome = minimize(runs, [_shifted(each, spent, evaluations) for each in callbacks])
+        seen = [_shifted(each, spent, evaluations) for each in callbacks] if records else callbacks
+        outcome = minimize(runs, seen)
         later = outcome.records[1:] if records else outcome.records
         records += [_shift(record, spent, evaluations) for record in later]
-        last = iterations is None or outcome.status in ENDED or outcome.point is None
-        if last or spent >= limits.iterations:
-            return Outcome(outcome.point, outcome.status, records)
-        field = [outcome.point.parameters]  # pyright: ignore[reportOptionalMemberAccess]
+        if iterations is None or outcome.point is None:
+            return replace(outcome, records=records)
+        if outcome.stopped or outcome.status in ENDED:
+            point = attempt(stages[-1][0], outcome.point.parameters)
+            status = Status.STOPPED if outcome.stopped else outcome.status
+            return Outcome(outcome.point if point is None else point, status, records, outcome.stopped)
+        field = [outcome.point.parameters]
     raise AssertionError("the last stage has no limit of its own")
 
 
@@ -179,8 +191,6 @@ def _shift(record: IterationRecord, iterations: int, evaluations: int) -> Iterat
 
 def _shifted(callback: Callback, iterations: int, evaluations: int) -> Callback:
     """The callback, shown the records of a later stage as they will be numbered; its start was shown already."""
-    if iterations == 0:
-        return callback
     return lambda record: record.iteration > 0 and callback(_shift(record, iterations, evaluations))
 
 
@@ -192,8 +202,7 @@ def _check_arguments(problem: Any, solver: Any, callbacks: Any) -> Method:
     method = default if solver is None else solver
     if not hasattr(method, "iterate") or isinstance(method, type):
         raise ArgumentTypeError(f"solver must be a method such as LevenbergMarquardt(), got {solver!r}")
-    if not isinstance(callbacks, Sequence) or not all(callable(callback) for callback in callbacks):
-        raise ArgumentTypeError(f"callbacks must be a sequence of functions, got {callbacks!r}")
+    check_callbacks(callbacks)
     if problem.bounds is not None and not getattr(method, "handles_bounds", False):
         raise ArgumentError(f"solver must handle the bounds of the problem, and {method!r} does not")
     if problem.coefficient_bounds is not None and getattr(method, "objective", "reduced") == "joint":

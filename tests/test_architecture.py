@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # experiments -> lab -> {theory, pde, riemannian, ...} -> {reduced, solvers, solve} -> {features, projection} -> errors.
 # A module imports from its own layer or a lower one. The packages' own __init__ and __main__ stand outside.
 LAYERS = {
-    **dict.fromkeys(["errors", "arrays", "bounds", "continuation"], 0),
+    **dict.fromkeys(["errors", "arrays", "bounds", "callbacks", "continuation"], 0),
     **dict.fromkeys(["features", "projection"], 1),
     **dict.fromkeys(["separable", "jacobians", "linearization", "reduced", "joint", "solvers", "starts"], 2),
     **dict.fromkeys(["solving", "multistarts", "growing", "streaming", "statistics"], 2),

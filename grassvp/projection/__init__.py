@@ -2,5 +2,13 @@
 
 from grassvp.projection.bounded import bounded_projection
 from grassvp.projection.projection import Projection, Restriction, default_rank_tolerance, project
+from grassvp.projection.streaming import StreamingProjection
 
-__all__ = ["Projection", "Restriction", "bounded_projection", "default_rank_tolerance", "project"]
+__all__ = [
+    "Projection",
+    "Restriction",
+    "StreamingProjection",
+    "bounded_projection",
+    "default_rank_tolerance",
+    "project",
+]

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from grassvp.arrays import check_count, check_nonnegative
-from grassvp.errors import ArgumentError, NonFiniteError
+from grassvp.errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from grassvp.projection.projection import Projection, default_rank_tolerance, project
 
 __all__ = ["Absorption", "Rotation", "StreamingProjection"]
@@ -104,8 +104,8 @@ class StreamingProjection:
             forgetting: gamma, 0 <= gamma <= 1.
 
         Raises:
-            ArgumentError: a shape does not fit, or `forgetting` is out of range.
-            NonFiniteError: there are NaN or infinite entries.
+            ArgumentError, ArgumentTypeError: a shape or a type does not fit, or `forgetting` is out of range.
+            NonFiniteError: there are NaN or infinite entries, or the targets overflow squared.
         """
         return self.absorbed(values, targets, forgetting=forgetting).projection
 
@@ -115,9 +115,11 @@ class StreamingProjection:
         rotation = Rotation.of(decay * self.triangle, values.double())
         Z, rest = rotation.apply(decay * self.projected, targets.double())
         R = rotation.triangle
-        if not bool(torch.isfinite(R).all() and torch.isfinite(Z).all()):
-            raise NonFiniteError(f"the {m} x {values.shape[1]} feature rows or their targets are NaN or infinite")
         square = forgetting * self.residual_square + float(torch.sum(rest**2))
+        if not (math.isfinite(square) and bool(torch.isfinite(R).all() and torch.isfinite(Z).all())):
+            raise NonFiniteError(
+                f"the {m} x {values.shape[1]} feature rows or their targets are NaN or infinite, or overflow squared"
+            )
         dtype = values.dtype if torch.finfo(values.dtype).eps > torch.finfo(self.dtype).eps else self.dtype
         after = StreamingProjection(R, Z, square, forgetting * self.rows + m, self.count + m, dtype)
         return Absorption(after, rotation, rest, decay)
@@ -168,11 +170,15 @@ class StreamingProjection:
             raise ArgumentError(f"values must have shape (rows, {n}) with at least one row, got {tuple(values.shape)}")
         if targets.shape != (values.shape[0], k):
             raise ArgumentError(f"targets must have shape ({values.shape[0]}, {k}), got {tuple(targets.shape)}")
+        if not values.is_floating_point():
+            raise ArgumentTypeError(f"values must be floating-point numbers, got {values.dtype}")
         return values.shape[0]
 
     def _rank_tolerance(self, lam: float) -> float:
-        n = self.triangle.shape[1]
-        return default_rank_tolerance(max(self.count, n), n, lam, self.dtype)
+        """The level of rounding: n eps of the features, plus what the updates add, like the root of the rows."""
+        n, eps = self.triangle.shape[1], torch.finfo(self.dtype).eps
+        added = math.sqrt(self.rows) * torch.finfo(torch.float64).eps
+        return default_rank_tolerance(n + math.ceil(added / eps), n, lam, self.dtype)
 
     @cached_property
     def _spectrum(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,9 +206,9 @@ class StreamingProjection:
         weight = torch.sum(B**2, dim=0)
 
         def scores(lams: Tensor) -> Tensor:
-            f = self._filters(lams)
-            fitted = torch.einsum("mn,ln,nk->lmk", B, f, z)
-            return _score(m, torch.sum((fitted - Y) ** 2, dim=(1, 2)), f @ weight)
+            filters = self._filters(lams)
+            misfit = torch.stack([torch.sum((B @ (f[:, None] * z) - Y) ** 2) for f in filters])
+            return _score(m, misfit, filters @ weight)
 
         return scores
 

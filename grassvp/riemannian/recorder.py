@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from grassvp.callbacks import wants_stop
 from grassvp.riemannian.evaluator import Evaluator, Stop
 from grassvp.riemannian.memo import content
 from grassvp.riemannian.result import RiemannianRecord
@@ -68,7 +69,7 @@ class Recorder:
             self.best, self.best_record = record.point, record.without_point()
         self._least_gradient = min(self._least_gradient, record.gradient_norm)
         status = self.rule.check(record)  # pyright: ignore[reportArgumentType] - it looks at fields both records have
-        if _wants_stop(self._callbacks, record) and status is None:
+        if wants_stop(self._callbacks, record) and status is None:
             status = Status.STOPPED
         if status is None and self._idle >= PATIENCE:
             status = Status.STALLED
@@ -117,9 +118,3 @@ class Recorder:
             return float(np.real(self.evaluator.manifold.dist(first, second)))
         except (NotImplementedError, ValueError):
             return math.nan
-
-
-def _wants_stop(callbacks: Sequence[Callback], record: RiemannianRecord) -> bool:
-    """Show a record to every callback; whether one of them returned True, a bool of Python or numpy."""
-    answers = [callback(record) for callback in callbacks]
-    return any(answer is True or (isinstance(answer, np.bool_) and bool(answer)) for answer in answers)

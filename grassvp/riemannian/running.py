@@ -15,6 +15,7 @@ from pymanopt.optimizers import TrustRegions
 from pymanopt.optimizers.optimizer import Optimizer
 
 from grassvp.arrays import check_count, check_nonnegative
+from grassvp.callbacks import check_callbacks
 from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.riemannian.evaluator import Evaluator, Stop, has_hessian
 from grassvp.riemannian.finish import finish
@@ -189,8 +190,7 @@ class _Stages:
 def _check_arguments(problem: Any, callbacks: Any, polish: Any) -> None:
     if not isinstance(problem, pymanopt.Problem):
         raise ArgumentTypeError(f"problem must be a pymanopt.Problem, got {type(problem).__name__}")
-    if not isinstance(callbacks, Sequence) or not all(callable(callback) for callback in callbacks):
-        raise ArgumentTypeError(f"callbacks must be a sequence of functions, got {callbacks!r}")
+    check_callbacks(callbacks)
     if not isinstance(polish, bool):
         raise ArgumentTypeError(f"polish must be True or False, got {polish!r}")
 

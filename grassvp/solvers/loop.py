@@ -3,14 +3,13 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from grassvp.arrays import safe_norm
+from grassvp.callbacks import wants_stop
 from grassvp.solvers.history import IterationRecord
 from grassvp.solvers.protocols import Iterate, LeastSquaresPoint, LeastSquaresProblem, Method
 from grassvp.solvers.status import Status
@@ -26,11 +25,15 @@ STUCK = (Status.STALLED, Status.DAMPED_OUT, Status.RANK_DEFICIENT, Status.NON_FI
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its best iterate (None where the start is not finite), why it ended, and every record."""
+    """How a run ended: its best iterate (None where the start is not finite), why it ended, and every record.
+
+    `stopped` says whether a callback asked to stop; where the run ended at that record anyway, the status does not say.
+    """
 
     point: LeastSquaresPoint | None
     status: Status
     records: list[IterationRecord]
+    stopped: bool = False
 
 
 class Run:
@@ -51,6 +54,7 @@ class Run:
         self._best: LeastSquaresPoint | None = None
         self.records: list[IterationRecord] = []
         self.status: Status | None = None
+        self.stopped = False
 
     @property
     def value(self) -> float:
@@ -61,7 +65,7 @@ class Run:
     def outcome(self) -> Outcome:
         """The run as it stands."""
         point = self._last if self.status is Status.CONVERGED else self._best  # the gradient test holds at the last one
-        return Outcome(point, self.status or Status.INTERRUPTED, self.records)
+        return Outcome(point, self.status or Status.INTERRUPTED, self.records, self.stopped)
 
     def advance(self, iteration: float = math.inf, callbacks: Sequence[Callback] | None = None) -> None:
         """Go on until the run ends, or until its record number `iteration` is there.
@@ -83,8 +87,8 @@ class Run:
                 self._best = iterate.point
             status = self._rule.check(record)
             self.status = None if status is None else self._ended(status)
-            if callbacks is not None and _wants_stop(callbacks, record) and self.status is None:
-                self.status = Status.STOPPED
+            if callbacks is not None and wants_stop(callbacks, record):
+                self.status, self.stopped = self.status or Status.STOPPED, True
 
     def _ended(self, status: Status) -> Status:
         """CONVERGED where the gradient test holds at the last iterate, whatever ended the run."""
@@ -95,8 +99,10 @@ class Run:
         """Show the records so far to callbacks that did not see them; at which one they stop the run, if they do."""
         for count, record in enumerate(self.records, start=1):
             at_the_end = self.status is not None and count == len(self.records)
-            if _wants_stop(callbacks, record) and not at_the_end:
-                return count
+            if wants_stop(callbacks, record):
+                if not at_the_end:
+                    return count
+                self.stopped = True
         self.records = [record.without_parameters() for record in self.records]
         return None
 
@@ -124,9 +130,9 @@ def minimize(runs: Sequence[Run], callbacks: Sequence[Callback] = (), *, rounds:
                 return _stopped(runs, finished, count)
             run.advance(callbacks=callbacks)
             finished.append(run)
-            if run.status not in STUCK:
+            if run.status not in STUCK or run.stopped:
                 break
-        return min(finished, key=lambda run: run.value).outcome
+        return replace(min(finished, key=lambda run: run.value).outcome, stopped=finished[-1].stopped)
     except KeyboardInterrupt:
         best = min(runs, key=lambda run: run.value).outcome
         return Outcome(best.point, Status.INTERRUPTED, best.records)
@@ -138,7 +144,7 @@ def _stopped(runs: Sequence[Run], finished: Sequence[Run], count: int) -> Outcom
         if run not in finished:
             run.cut(count)
     best = min(runs, key=lambda run: run.value).outcome
-    return Outcome(best.point, Status.STOPPED, best.records)
+    return Outcome(best.point, Status.STOPPED, best.records, stopped=True)
 
 
 def _halve(runs: Sequence[Run], rounds: Sequence[int]) -> Run:
@@ -151,15 +157,6 @@ def _halve(runs: Sequence[Run], rounds: Sequence[int]) -> Run:
             run.advance(iteration)
         field = sorted(field, key=lambda run: run.value)[: (len(field) + 1) // 2]
     return min(field, key=lambda run: run.value)
-
-
-def _wants_stop(callbacks: Sequence[Callback], record: IterationRecord) -> bool:
-    """Show a record to every callback; whether one of them returned True, a bool of Python, numpy or torch."""
-    answers = [callback(record) for callback in callbacks]
-    return any(
-        answer is True or (getattr(answer, "dtype", None) in (np.dtype(bool), torch.bool) and bool(answer))
-        for answer in answers
-    )
 
 
 def _ranked(first: Run, runs: Sequence[Run]) -> list[Run]:

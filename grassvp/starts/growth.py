@@ -89,23 +89,38 @@ def _best_candidate(
     scale = 1.0 if w is None else w[:, None]
     present = features.resized(max(len(bias), 1))
     theta = torch.cat([weights.reshape(-1), bias]) if len(bias) else present.initial
-    Phi = scale * present(theta, inputs)[:, 0 if len(bias) else 1 :]
-    Q = torch.linalg.qr(Phi).Q
+    Q = _orthonormal(scale * present(theta, inputs)[:, 0 if len(bias) else 1 :])
     R = targets - Q @ (Q.T @ targets)
     best, chosen = -1.0, 0
     size = max(1, problem.memory_limit // (64 * inputs.shape[0]))
     for start in range(0, pool, size):
         part = slice(start, min(start + size, pool))
         wide = features.resized(len(b[part]), bias_feature=False)
-        Z = scale * wide(torch.cat([W[part].reshape(-1), b[part]]), inputs)
-        whole = (Z * Z).sum(0)
-        outside = whole - ((Q.T @ Z) ** 2).sum(0)
-        gain = torch.where(outside > DEPENDENT * whole, ((R.T @ Z) ** 2).sum(0) / outside, 0.0)
-        gain = torch.where(torch.isfinite(gain), gain, 0.0)
+        gain = _gains(scale * wide(torch.cat([W[part].reshape(-1), b[part]]), inputs), Q, R)
         index = int(gain.argmax())
         if float(gain[index]) > best:
             best, chosen = float(gain[index]), start + index
     return W[chosen], b[chosen]
+
+
+def _orthonormal(Phi: Tensor) -> Tensor:
+    """Orthonormal basis of the span of the columns; dead and repeated neurons add nothing to it."""
+    Q, R = torch.linalg.qr(Phi)
+    tolerance = max(Phi.shape) * torch.finfo(Phi.dtype).eps
+    size = torch.linalg.vector_norm(R, dim=0)
+    if R.shape[0] == R.shape[1] and bool((R.diagonal().abs() > tolerance * size).all()):
+        return Q
+    U, s, _ = torch.linalg.svd(R / torch.where(size > 0, size, 1.0), full_matrices=False)
+    return Q @ U[:, s > tolerance * s.amax()]
+
+
+def _gains(Z: Tensor, Q: Tensor, R: Tensor) -> Tensor:
+    """||z_perp^T R||^2 / ||z_perp||^2 for each column z of Z, by how much it lowers ||R||^2; 0 inside the span of Q."""
+    whole = (Z * Z).sum(0)
+    outside = whole - ((Q.T @ Z) ** 2).sum(0)
+    apart = outside > max(DEPENDENT, 10 * torch.finfo(Z.dtype).eps) * whole
+    gain = torch.where(apart, ((R.T @ Z) ** 2).sum(0) / outside, 0.0)
+    return torch.where(torch.isfinite(gain), gain, 0.0)
 
 
 def _judged_rows(

@@ -38,14 +38,14 @@ class BatchStream:
     """A source of batches that can be visited several times, and the problem that its first batch makes.
 
     Attributes:
-        problem: features, shapes, types and `predict`, with the first batch as its data. The first batch decides
+        problem: features, shapes, types and `predict`, with the first batch as its data, unweighted. It decides
             whether the computation is in float32 or float64, and on which device.
         one_shot: whether the source is spent after one visit.
         passes: visits that were begun.
     """
 
-    def __init__(self, features: object, batches: Any, **options: Any) -> None:
-        """Read the first batch; `options` go to `SeparableProblem`.
+    def __init__(self, features: object, batches: Any, memory_limit: int) -> None:
+        """Read the first batch; `memory_limit` goes to `SeparableProblem`.
 
         Raises:
             ArgumentError, ArgumentTypeError: `batches` is empty or of the wrong kind, or its first batch or the
@@ -58,8 +58,8 @@ class BatchStream:
         first = next(self._open, None)
         if first is None:
             raise ArgumentError(f"batches is empty: {AGAIN} of at least one (inputs, targets)")
-        inputs, targets, weights = _parts(first, 0)
-        self.problem = SeparableProblem(features, inputs, targets, weights=weights, **options)
+        inputs, targets, _ = _parts(first, 0)
+        self.problem = SeparableProblem(features, inputs, targets, memory_limit=memory_limit)
         self._shape, self._ndim = inputs.shape[1:], targets.ndim
         self._open = chain([first], self._open)
 

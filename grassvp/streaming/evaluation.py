@@ -9,7 +9,6 @@ from torch import Tensor
 
 from grassvp.arrays import safe_norm
 from grassvp.errors import NonFiniteError
-from grassvp.projection import Projection
 from grassvp.projection.streaming import StreamingProjection
 from grassvp.separable import SeparableProblem
 from grassvp.streaming.batches import Batch
@@ -49,7 +48,7 @@ def best_of(
     batches: Iterable[Batch],
     regularization: float | None,
 ) -> Evaluation | None:
-    """The theta of lowest value, all of them solved in one pass; None where no features are finite.
+    """The theta of lowest value, all of them solved in one pass; None where no features or no C are finite.
 
     Args:
         problem: features and shapes.
@@ -67,12 +66,8 @@ def best_of(
         ]
         targets = batch.targets if batch.weights is None else batch.weights[:, None] * batch.targets
         size = math.hypot(size, safe_norm(targets.flatten()))
-    found = [
-        replace(_solved(theta, total, regularization), size=size)
-        for theta, total in zip(candidates, sums, strict=True)
-        if total is not None
-    ]
-    return min(found, key=lambda each: each.value, default=None)
+    solved = [_solved(theta, total, regularization, size) for theta, total in zip(candidates, sums, strict=True)]
+    return min((each for each in solved if each is not None), key=lambda each: each.value, default=None)
 
 
 def with_gradient(problem: SeparableProblem, evaluation: Evaluation, batches: Iterable[Batch]) -> Evaluation:
@@ -93,8 +88,15 @@ def _continued(
         return None
 
 
-def _solved(theta: Tensor, total: StreamingProjection, regularization: float | None) -> Evaluation:
+def _solved(
+    theta: Tensor, total: StreamingProjection | None, regularization: float | None, size: float
+) -> Evaluation | None:
+    if total is None:
+        return None
     lam = total.gcv_regularization() if regularization is None else regularization
-    solved: Projection = total.projection(lam)
+    try:
+        solved = total.projection(lam)
+    except NonFiniteError:
+        return None
     value = solved.value + 0.5 * total.residual_square
-    return Evaluation(theta, value, solved.coefficients, lam, solved.rank, solved.condition)
+    return Evaluation(theta, value, solved.coefficients, lam, solved.rank, solved.condition, size=size)

@@ -65,7 +65,7 @@ class Memory:
         """
         n, k, q = self.cross.shape
         decay, J = absorption.decay, -rows.contraction(coefficients)
-        inside, below = absorption.rotation.apply(decay * self.cross.view(n, k * q), J.reshape(-1, k * q))
+        inside, below = absorption.rotation.apply(decay * self.cross.reshape(n, k * q), J.reshape(-1, k * q))
         upper = torch.cat([decay * self.triangle, decay * self.residual[:, None]], dim=1)
         lower = torch.cat([below.reshape(-1, q), absorption.remainder.reshape(-1, 1)], dim=1)
         T, t = triangular(torch.cat([upper, lower]))
@@ -86,15 +86,8 @@ class Memory:
         n, _, q = self.cross.shape
         E = self.cross.reshape(n, -1)
         inside = solved.basis.T @ E
-        blocks = (
-            [E - solved.basis @ inside]
-            if solved.tail is None
-            else [
-                E - solved.basis @ inside,
-                -(solved.tail @ inside),
-            ]
-        )
-        left = torch.cat([self.triangle, *(block.view(-1, q) for block in blocks)])
+        blocks = [E - solved.basis @ inside, *([] if solved.tail is None else [-(solved.tail @ inside)])]
+        left = torch.cat([self.triangle, *(block.reshape(-1, q) for block in blocks)])
         right = torch.cat([self.residual, *(part.reshape(-1) for part in solved.residual_parts)])
         return triangular(torch.cat([left, right[:, None]], dim=1))
 
@@ -105,7 +98,7 @@ class Memory:
 
 
 def triangular(system: Tensor) -> tuple[Tensor, Tensor]:
-    """(T, t), (q, q) and (q,), with the T^T T and T^T t of [J r], (rows, q + 1); rows may be fewer than q."""
+    """(T, t), (q, q) and (q,), with the T^T T and T^T t of [J r], (at least q rows, q + 1)."""
     q = system.shape[1] - 1
     R = torch.linalg.qr(system, mode="r").R
     return R[:q, :q], R[:q, q]

@@ -5,10 +5,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from grassvp.callbacks import wants_stop
 from grassvp.errors import NonFiniteError
 from grassvp.solvers import Callback, IterationRecord, Solution, Status, columns
 from grassvp.streaming.batches import BatchStream
@@ -140,10 +140,8 @@ class Run:
             return Status.NON_FINITE
         self._records.append(self._record(point))
         record = replace(self._records[-1], parameters=self._steps.parameters if point is None else point.parameters)
-        answers = [callback(record) for callback in self._callbacks]
-        if converged:
-            return Status.CONVERGED
-        return Status.STOPPED if any(isinstance(a, bool | np.bool_ | Tensor) and bool(a) for a in answers) else None
+        stop = wants_stop(self._callbacks, record)
+        return Status.CONVERGED if converged else Status.STOPPED if stop else None
 
     def _exactly(self, candidates: list[Tensor], epoch: int) -> Evaluation | None:
         self._exact += len(candidates)
@@ -171,9 +169,9 @@ class Run:
     def _estimate(self) -> Evaluation:
         """What the memory says of theta, C and the value, without another pass."""
         steps, problem = self._steps, self._stream.problem
-        if steps.solves == 0 or math.isnan(steps.regularization):
+        if math.isnan(steps.regularization):  # no batch was met
             nothing = problem.targets.new_full((problem.width, problem.outputs), math.nan)
-            return Evaluation(steps.parameters, math.nan, nothing, self._lam or math.nan, 0, math.nan)
+            return Evaluation(steps.parameters, math.nan, nothing, self._whole_regularization, 0, math.nan)
         solved = steps.projection.projection(steps.regularization)
         lam = self._whole_regularization
         value = 0.5 * self._misfit * self._stream.rows + 0.5 * lam * float(torch.sum(solved.coefficients**2))
@@ -181,7 +179,9 @@ class Run:
 
     @property
     def _whole_regularization(self) -> float:
-        """Lam of all rows that corresponds to the last one of the remembered rows."""
+        """Lam of all rows: the given one, or what corresponds to the last one of the remembered rows."""
+        if self._lam is not None:
+            return self._lam
         return self._steps.regularization * self._stream.rows / max(self._steps.projection.rows, 1.0)
 
     def _record(self, point: Evaluation | None) -> IterationRecord:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from grassvp.arrays import check_choice, check_count, check_nonnegative
+from grassvp.callbacks import check_callbacks
 from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.projection.streaming import StreamingProjection
 from grassvp.reduced import ReducedProblem
@@ -81,7 +82,7 @@ def solve_stream(
         evaluate="epoch"): with "epoch" the exact value at the better of the last theta and of the mean over the epoch,
         else 1/2 ||W (Y - Phi C)||^2 as it was met batch by batch; `damping` is the damping or learning rate, `distance`
         is NaN, and so are `gradient_norm`, `rank` and `condition` where they are not known. Ctrl-C keeps what was done
-        without another pass.
+        without another pass. STALLED: an epoch ended where it began.
 
     Raises:
         ArgumentError, ArgumentTypeError: naming the argument that cannot be used, a batch by its number.
@@ -97,15 +98,14 @@ def solve_stream(
     if gamma is not None and gamma > 1:
         raise ArgumentError(f"forgetting must be between 0 and 1, got {gamma:g}")
     _check_optimizer(optimizer, learning_rate)
-    if not isinstance(callbacks, Sequence) or not all(callable(callback) for callback in callbacks):
-        raise ArgumentTypeError(f"callbacks must be a sequence of functions, got {callbacks!r}")
+    check_callbacks(callbacks)
     limits = Limits(
         epochs,
         None if max_time is None else check_nonnegative(max_time, "max_time"),
         None if tolerance is None else check_nonnegative(tolerance, "tolerance"),
         begin,
     )
-    stream = BatchStream(features, batches, regularization=lam or 0.0, memory_limit=memory_limit)
+    stream = BatchStream(features, batches, memory_limit)
     _check_visits(stream, epochs, evaluate)
     problem = stream.problem
     given = problem.initial_parameters if initial_parameters is None else initial_parameters
@@ -182,4 +182,4 @@ def _steps(
     if not isinstance(optimizer, str):
         return TorchSteps(problem, theta, gamma, choose, optimizer)
     make, default = OPTIMIZERS[optimizer]
-    return TorchSteps(problem, theta, gamma, choose, lambda variables: make(variables, rate or default))
+    return TorchSteps(problem, theta, gamma, choose, lambda variables: make(variables, lr=rate or default))

@@ -15,14 +15,14 @@ from grassvp.separable import SeparableProblem
 from grassvp.solvers.compression import Compressed
 from grassvp.solvers.models import LeastSquaresModel
 from grassvp.solvers.scaling import column_scale
-from grassvp.solvers.searches import Control, GainRatioDamping
+from grassvp.solvers.searches import GainRatioDamping
 from grassvp.streaming.batches import Batch
 from grassvp.streaming.memory import Memory
 from grassvp.streaming.rows import LinearizedRows, weighted_rows
 
-__all__ = ["Choice", "GaussNewtonSteps", "Met", "Steps"]
+__all__ = ["TRIALS", "Choice", "GaussNewtonSteps", "Met", "Steps"]
 
-TRIALS = 10  # of the damping for one batch, before the batch moves nothing
+TRIALS = 10  # of the damping or the learning rate for one batch, before the batch moves nothing
 
 Choice = Callable[[StreamingProjection, LinearizedRows], float]
 """Lam for a batch, given the projection of the rows so far, those of the batch among them."""
@@ -100,7 +100,7 @@ class GaussNewtonSteps:
     ) -> None:
         """Steps from `parameters`, each taken `rate` times as long as the model says."""
         self._problem, self._forgetting, self._choose, self._rate = problem, forgetting, choose, rate
-        self._search, self._control = GainRatioDamping(), Control(GainRatioDamping().initial)
+        self._search, self._control = GainRatioDamping(), GainRatioDamping().start()
         self._memory = Memory.empty(problem.width, problem.outputs, parameters)
         self._last: Tensor | None = None
         self.parameters, self.regularization, self.solves = parameters.clone(), math.nan, 0
@@ -122,12 +122,13 @@ class GaussNewtonSteps:
         except NonFiniteError:
             if self._last is None:
                 raise
-            self._move(self._memory, -self._last)  # back to where the last step began
+            self._move(-self._last)  # back to where the last step began
             self._last = None
             met, memory = self._meet(batch)
-        self.regularization = met.solved.regularization
-        self._last = self._proposed(met, memory, batch)
-        self._move(memory, torch.zeros_like(self.parameters) if self._last is None else self._last)
+        self._memory, self.regularization = memory, met.solved.regularization
+        self._last = self._proposed(met, batch)
+        if self._last is not None:
+            self._move(self._last)
         return float(torch.sum(met.rows.residual(met.solved.coefficients) ** 2))
 
     def _meet(self, batch: Batch) -> tuple[Met, Memory]:
@@ -136,28 +137,29 @@ class GaussNewtonSteps:
         met = Met.at(self._problem, self.parameters, batch, before, self._forgetting, self._choose)
         return met, self._memory.with_rows(met.rows, met.absorption, met.solved.coefficients)
 
-    def _move(self, memory: Memory, step: Tensor) -> None:
-        self._memory, self.parameters = memory.moved(step), self.parameters + step
+    def _move(self, step: Tensor) -> None:
+        self._memory, self.parameters = self._memory.moved(step), self.parameters + step
 
-    def _proposed(self, met: Met, memory: Memory, batch: Batch) -> Tensor | None:
-        """The step p, or None where none of the trials was acceptable."""
-        T, t = memory.model(met.solved)
+    def _proposed(self, met: Met, batch: Batch) -> Tensor | None:
+        """The step p; None where none of the trials was acceptable, after which the damping is what it was."""
+        T, t = self._memory.model(met.solved)
         scale = column_scale(torch.linalg.vector_norm(T, dim=0), None, None)
         model = LeastSquaresModel(None, Compressed(T * scale.inverse, t), scale)  # pyright: ignore[reportArgumentType]
+        control = self._control
         for _ in range(TRIALS):
-            step, self._control = self._search.propose(model, self._control)
-            step = step if self._rate == 1.0 else step.scaled(self._rate)
+            step, control = self._search.propose(model, control)
+            step = step.scaled(self._rate)
             p = step.vector.to(self.parameters.dtype)
-            reduction = step.predicted_reduction - self._surprise(met, memory, batch, p)
-            accepted, self._control = self._search.judge(step, reduction, self._control)
+            reduction = step.predicted_reduction - self._surprise(met, batch, p)
+            accepted, control = self._search.judge(step, reduction, control)
             if accepted:
+                self._control = control
                 return p
         return None
 
-    def _surprise(self, met: Met, memory: Memory, batch: Batch, step: Tensor) -> float:
+    def _surprise(self, met: Met, batch: Batch, step: Tensor) -> float:
         """By how much the batch's misfit at theta + p exceeds that of its linearisation, for the same C."""
-        self.solves += 1
-        C = memory.coefficients(met.solved, step)
+        C = self._memory.coefficients(met.solved, step)
         values, targets = weighted_rows(self._problem, self.parameters + step, batch)
         linear = met.rows.residual(C) - met.rows.slope(step, met.solved.coefficients)
         return 0.5 * float(torch.sum((targets - values @ C) ** 2) - torch.sum(linear**2))

@@ -11,15 +11,15 @@ from grassvp.errors import ArgumentTypeError, NonFiniteError
 from grassvp.projection.streaming import StreamingProjection
 from grassvp.separable import SeparableProblem
 from grassvp.streaming.batches import Batch
-from grassvp.streaming.steps import Choice, Met
+from grassvp.streaming.steps import TRIALS, Choice, Met
 
 __all__ = ["OPTIMIZERS", "TorchSteps"]
 
 Factory = Callable[[list[Tensor]], Any]
 
 OPTIMIZERS: dict[str, tuple[Callable[..., torch.optim.Optimizer], float]] = {
-    "adam": (lambda variables, lr: torch.optim.Adam(variables, lr=lr), 1e-3),
-    "sgd": (lambda variables, lr: torch.optim.SGD(variables, lr=lr), 1e-2),
+    "adam": (torch.optim.Adam, 1e-3),
+    "sgd": (torch.optim.SGD, 1e-2),
 }
 """What makes an optimiser of each name, and its learning rate by default."""
 
@@ -31,7 +31,8 @@ class TorchSteps:
     of the batch, -DPhi^*[W R_t C_t^T] / m_b, so that a learning rate does not depend on the size of the batches.
     Optimisers that evaluate several times a step, such as LBFGS, solve for C each time.
 
-    A step after which the features overflow is taken back, and the optimiser is made anew with half the learning rate.
+    A step after which the features overflow is taken back, and the optimiser is made anew with half the learning rate;
+    likewise one that overflows on its way.
     """
 
     def __init__(
@@ -63,33 +64,40 @@ class TorchSteps:
         except NonFiniteError:
             if torch.equal(before, self._last):
                 raise
-            self._retreat()
-            before = self.parameters
+            before = self._last
+            self._retreat(before)
             met = self._stepped(batch)
         self._last, self.projection = before, met.absorption.projection
         self.regularization = met.solved.regularization
         return float(torch.sum(met.rows.residual(met.solved.coefficients) ** 2))
 
     def _stepped(self, batch: Batch) -> Met:
-        """The batch as it was met before the step."""
-        seen: list[Met] = []
+        """Step, and the batch as it was met before."""
+        before, seen = self.parameters, []
 
         def closure() -> Tensor:
             met = Met.at(self._problem, self.parameters, batch, self.projection, self._forgetting, self._choose)
             self.solves += 1
-            seen.append(met)
             C, rows = met.solved.coefficients, batch.targets.shape[0]
             gradient = met.rows.gradient(C) / rows
             if not bool(torch.isfinite(gradient).all()):
                 raise NonFiniteError("the gradient of the batch is not finite")
+            seen.append(met)
             self._variable.grad = gradient
             return 0.5 * torch.sum(met.rows.residual(C) ** 2) / rows
 
-        self._optimizer.step(closure)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        for _ in range(TRIALS):
+            try:
+                self._optimizer.step(closure)  # pyright: ignore[reportArgumentType, reportCallIssue]
+                break
+            except NonFiniteError:
+                if not seen:
+                    raise
+                self._retreat(before)
         return seen[0]
 
-    def _retreat(self) -> None:
-        self._variable.detach().copy_(self._last)
+    def _retreat(self, parameters: Tensor) -> None:
+        self._variable.detach().copy_(parameters)
         self._halvings += 1
         self._optimizer = self._made()
 

@@ -109,7 +109,7 @@ def test_conditions_of_optimality_and_the_restriction_that_goes_with_them(name, 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-0.3, 0.5), (0.0, math.inf)], ids=str)
 def test_random_problems_of_many_columns(bounds, lam, condition):
     """Many active sets, of both sides at once."""
-    for seed in range(8):
+    for seed in range(5):
         rng = np.random.default_rng(seed)
         m, n = int(rng.integers(12, 40)), int(rng.integers(2, 12))
         A = np.linalg.qr(rng.standard_normal((m, n)))[0] * np.geomspace(1.0, 1.0 / condition, n)

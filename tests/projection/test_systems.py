@@ -93,6 +93,23 @@ def test_outputs_that_are_all_alike_are_compressed_too():
 
 
 @pytest.mark.parametrize("lam", LAMS)
+@pytest.mark.parametrize("k", [1, 4])
+def test_features_that_are_all_zero_have_derivatives_that_are(k, lam):
+    """Of rank 0: two dead ReLUs, which no small change brings to life."""
+    x = np.linspace(0.0, 1.0, 12)
+    features = mlp(1, (2,), activation="relu", bias_feature=False)
+    reduced = ReducedProblem(SeparableProblem(features, x, np.ones((12, k)), regularization=lam))
+    theta = [1.0, 1.0, -5.0, -6.0]
+    point, rows = reduced.linearize(theta), (12 + (2 if lam else 0)) * k
+    assert point.rank == 0 and reduced.value(theta) == 6.0 * k
+    for kind in KINDS:
+        assert not point.jacobian(kind).any() and point.jacobian(kind).shape == (rows, 4)
+        assert not sum(J.T @ r for J, r in point.system_blocks(kind, 10)).any()
+    assert not point.gradient.any() and not point.hessian().any() and not point.hessian(curvature=False).any()
+    assert solve(reduced.problem, initial_parameters=theta).converged
+
+
+@pytest.mark.parametrize("lam", LAMS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_corrected_hessian_lacks_the_curvature_term_alone(name, lam):
     case = dense_case(name, lam)

@@ -120,7 +120,7 @@ def test_first_order_methods_find_it_to_a_looser_tolerance(method, name):
 @pytest.mark.parametrize("method", FLOWS.values(), ids=FLOWS)
 def test_explicit_flows_come_close(method):
     problem, theta, _, value = reference("3 outputs, weights, lam")
-    solution = solve(problem, method, tolerance=1e-12, max_iterations=60)
+    solution = solve(problem, method, tolerance=1e-12, max_iterations=40)
     assert solution.status is Status.MAX_ITERATIONS
     says_the_truth(problem, solution, 1e-12)
     np.testing.assert_allclose(solution.parameters, theta, rtol=0.05)

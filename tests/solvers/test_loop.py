@@ -283,10 +283,15 @@ def test_a_stop_ends_everything_even_where_a_stuck_run_came_before():
     stuck, second, third = falling(1.0, 8), falling(2.0), falling(3.0)
     stuck.end = Status.STALLED
     seen = []
-
-    def callback(r):
-        seen.append(r.iteration)
-        return r.value > 1.0 and r.iteration == 9
-
-    minimize(runs(stuck, second, third), [callback], rounds=(2,))
+    stop = lambda r: seen.append(r.iteration) or (r.value > 1.0 and r.iteration == 9)  # noqa: E731
+    minimize(runs(stuck, second, third), [stop], rounds=(2,))
     assert seen == [*range(8), *range(10)] and len(second.steps) == 10 and len(third.steps) == 3
+
+
+@pytest.mark.parametrize(("slope", "status"), [(1.0, Status.MAX_ITERATIONS), (math.nan, Status.NON_FINITE)])
+def test_a_stop_at_the_last_record_is_remembered(slope, status):
+    """Nothing else runs after it, not even where the run got stuck; the status says why the run ended."""
+    for rounds in ((), (2,), (9,)):
+        seen, both = [], runs(Script([9.0, 8.0, Toy(7.0, slope)]), falling(20.0), rule=NonFinite() | MaxIterations(2))
+        outcome = minimize(both, [lambda r, seen=seen: seen.append(r.iteration) or r.iteration == 2], rounds=rounds)
+        assert outcome.status is status and outcome.stopped and seen == [0, 1, 2]

@@ -29,7 +29,9 @@ CASES = {
 def test_predict_answers_in_kind_with_the_targets_dimensions(kind, shape):
     x = np.linspace(0.0, 1.0, 40)
     y = np.sin(3 * x).reshape(40, -1)[:, [0] * (shape[1] if len(shape) > 1 else 1)].reshape(shape)
-    solution = solve(SeparableProblem(features.mlp(1, (5,)), x, y, regularization=1e-10), seed=0, max_iterations=20)
+    solution = solve(
+        SeparableProblem(features.mlp(1, (5,)), x, y, regularization=1e-10), seed=0, starts=1, max_iterations=20
+    )
     new = np.linspace(0.1, 0.9, 7)
     for points in (new, new[:, None]):
         prediction = solution.predict(kind(points))

@@ -16,7 +16,7 @@ X = np.linspace(-1.0, 1.0, 40)
 GRID = np.stack([axis.ravel() for axis in np.meshgrid(X[::5], X[::5])], 1)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_never_worse_than_random_features(seed):
     problem = wave(regularization=1e-8)
     solution = solve(problem, seed=seed, max_iterations=10)
@@ -27,7 +27,7 @@ def test_never_worse_than_random_features(seed):
 
 
 @pytest.mark.parametrize("stop", [0, 2])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_stop_is_not_worse_than_random_features_either(seed, stop):
     problem = wave(regularization=1e-8)
     solution = solve(problem, seed=seed, callbacks=[lambda record: record.iteration == stop])

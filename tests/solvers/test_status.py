@@ -10,9 +10,11 @@ from grassvp import (
     FirstOrder,
     GaussNewton,
     LevenbergMarquardt,
+    NaturalGradient,
     ReducedProblem,
     SeparableProblem,
     Status,
+    TrustRegion,
     solve,
     solving,
     starts,
@@ -62,6 +64,44 @@ def test_stalled_where_nothing_can_be_gained(method):
     H = reduced.hessian(solution.parameters).numpy()
     assert (np.linalg.eigvalsh(H) > 0).all()
     assert 0.5 * g @ np.linalg.solve(H, g) < 1e-12 * solution.value
+
+
+def turned(p, x):
+    """Decays whose derivative has the wrong sign."""
+    return decays(2 * p.detach() - p, x)
+
+
+@pytest.mark.parametrize("method", [GaussNewton(), NaturalGradient()], ids=type)
+def test_damped_out_where_the_derivatives_are_wrong(method):
+    noisy = double_exponential(0.05)
+    problem = SeparableProblem(from_function(turned, [0.4, 2.5]), noisy.inputs, noisy.targets)
+    solution = solve(problem, method)
+    assert solution.status is Status.DAMPED_OUT and solution.iterations == 0 and not solution.converged
+    assert "derivatives do not describe the value" in solution.message and np.isfinite(solution.value)
+    right = SeparableProblem(from_function(decays, [0.4, 2.5]), noisy.inputs, noisy.targets)
+    assert solve(right, method, max_iterations=3).status is Status.MAX_ITERATIONS
+
+
+@pytest.mark.parametrize("method", [*METHODS[:4], TrustRegion(), TrustRegion(subproblem="dogleg")], ids=repr)
+def test_wrong_derivatives_never_pass_for_convergence(method):
+    noisy = double_exponential(0.05)
+    problem = SeparableProblem(from_function(turned, [0.4, 2.5]), noisy.inputs, noisy.targets)
+    solution = solve(problem, method)
+    assert solution.status in (Status.DAMPED_OUT, Status.STALLED) and solution.iterations == 0
+
+
+def cliff(p, x):
+    """exp(-p x), whose derivative is NaN where p is above 1: a square root at zero, times nothing."""
+    return torch.exp(-p[0] * x)[:, None] + 0.0 * torch.sqrt(torch.relu(1.0 - p[0]))
+
+
+@pytest.mark.parametrize("method", METHODS[:4], ids=repr)
+def test_a_derivative_that_is_not_finite_at_the_start(method):
+    problem = SeparableProblem(from_function(cliff, [0.5]), TIMES, np.exp(-0.2 * TIMES))
+    solution = solve(problem, method, initial_parameters=[2.0])
+    assert np.isfinite(solution.history["value"]).all()
+    assert solution.status is Status.NON_FINITE and solution.iterations == 0 and np.isnan(solution.gradient_norm)
+    assert solve(problem, method, tolerance=1e-9).parameters[0] == pytest.approx(0.2, rel=1e-6)
 
 
 def twins(p, x):
