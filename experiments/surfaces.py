@@ -1,9 +1,11 @@
 """Surfaces in two and five variables: variable projection beside joint Adam and L-BFGS at equal wall time.
 
 Peaks, Franke's function (both on [0, 1]^2) and Friedman's function (on [0, 1]^5) are fitted from exact values at random
-points, by one hidden layer and by three. Each method gets the same seconds and the same network; joint training starts
-from the best random features with their least-squares output layer. Losses are training losses, 1/2 ||Phi C - Y||^2 but
-for the ridge; validation errors are relative L2 errors at points that no method sees.
+points, by one hidden layer and by a deep network. Each method gets the same seconds and the same network, and ends
+sooner where no step helps any more; joint training starts from the best random features with their least-squares output
+layer, which are drawn before its clock starts. Losses are training losses, 1/2 ||Phi C - Y||^2 and the ridge's part;
+validation errors are relative L2 errors at points that no method sees. A ratio is the better joint method's loss or
+error over that of variable projection: above 1 variable projection is ahead.
 """
 
 from collections.abc import Callable
@@ -43,6 +45,7 @@ SURFACES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
     "friedman": (friedman, 5),
 }
 JOINT = {"adam": "joint Adam", "lbfgs": "joint L-BFGS"}
+LABELS = {"varpro": "VarPro"} | JOINT
 
 
 @dataclass(frozen=True)
@@ -75,35 +78,43 @@ def run(config: Config, record: Record) -> None:
     for surface in config.surfaces:
         for name, widths in (("shallow", (config.width,)), ("deep", config.deep)):
             fits = stages.once(record, f"{surface}_{name}", lambda s=surface, w=widths: compare(config, record, s, w))
-            ours, joint = float(fits["varpro_value"][-1]), [float(fits[f"{each}_value"].min()) for each in JOINT]
-            errors = [float(fits[f"{each}_validation"][0]) for each in JOINT]
-            validation = float(fits["varpro_validation"][0])
-            record.metrics.update(
-                {
-                    f"{surface}_{name}_loss": ours,
-                    f"{surface}_{name}_loss_ratio": min(joint) / ours,
-                    f"{surface}_{name}_validation": validation,
-                    f"{surface}_{name}_validation_ratio": min(errors) / validation,
-                    f"{surface}_{name}_random_features_loss": float(fits["random_features_value"]),
-                }
+            found = summary(fits)
+            record.metrics.update({f"{surface}_{name}_{key}": value for key, value in found.items()})
+            record.counts.update(
+                {f"{surface}_{name}_{method}_iterations": int(fits[f"{method}_iterations"]) for method in LABELS}
             )
+
+
+def summary(fits: dict[str, np.ndarray]) -> dict[str, float]:
+    """Loss and validation error of variable projection, and the better joint method's over it."""
+    found = {"random_features_loss": float(fits["random_features_loss"])}
+    for name in ("loss", "validation"):
+        ours, joint = fits[f"varpro_{name}"], min(fits[f"{method}_{name}"] for method in JOINT)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found |= {name: float(ours), f"{name}_ratio": float(np.divide(joint, ours))}
+    return found
 
 
 def check(config: Config) -> None:
     """Refuse what cannot be used, by the name of its field."""
+    for name in ("surfaces", "deep"):
+        if not getattr(config, name):
+            raise ArgumentError(f"{name} must have at least one entry, got ()")
     for name in config.surfaces:
         check_choice(name, "surfaces", tuple(SURFACES))
     for name in ("width", "rows", "validation"):
         check_count(getattr(config, name), name)
-    if not config.deep:
-        raise ArgumentError("deep must have at least one width, got ()")
+    for width in config.deep:
+        check_count(width, "deep")
+    check_count(config.seed, "seed", least=0)
+    check_nonnegative(config.regularization, "regularization")
     for name in ("seconds", "learning_rate"):
         if check_nonnegative(getattr(config, name), name) == 0.0:
             raise ArgumentError(f"{name} must be > 0, got 0")
 
 
 def compare(config: Config, record: Record, surface: str, widths: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Losses over the seconds and validation errors of all methods on one surface."""
+    """Losses over the seconds, final losses, iterations and validation errors of all methods on one surface."""
     function, d = SURFACES[surface]
     rng = np.random.default_rng([config.seed, list(SURFACES).index(surface)])
     x, unseen = rng.uniform(size=(config.rows, d)), rng.uniform(size=(config.validation, d))
@@ -119,8 +130,11 @@ def compare(config: Config, record: Record, surface: str, widths: tuple[int, ...
         )
         for name in JOINT
     }
-    stored = {"random_features_value": np.array(drawn.value)}
+    stored = {"random_features_loss": np.array(drawn.value)}
     for name, method in methods.items():
+        gv.solve(
+            problem, method, initial_parameters=drawn.parameters, max_iterations=1
+        )  # loads what is loaded once, untimed
         with record.progress(f"{surface} {'-'.join(map(str, widths))} {name}") as show:
             solution = gv.solve(
                 problem,
@@ -132,29 +146,37 @@ def compare(config: Config, record: Record, surface: str, widths: tuple[int, ...
                 tolerance=0.0,
                 callbacks=[show],
             )
-        chosen = np.unique(np.geomspace(1, len(solution.history["value"]), 400).astype(int) - 1)
-        stored[f"{name}_seconds"], stored[f"{name}_value"] = (
-            solution.history[column][chosen] for column in ("seconds", "value")
-        )
+        if solution.status is gv.Status.INTERRUPTED:
+            raise KeyboardInterrupt
+        history = solution.history
+        kept = np.unique(np.geomspace(1, len(history["value"]), 400).round().astype(int)) - 1
+        stored[f"{name}_seconds"] = history["seconds"][kept]
+        stored[f"{name}_value"] = np.minimum.accumulate(history["value"])[kept]
+        stored[f"{name}_loss"] = np.array(solution.value)
+        stored[f"{name}_iterations"] = np.array(solution.iterations)
         error = np.linalg.norm(solution.predict(unseen) - function(unseen)) / np.linalg.norm(function(unseen))
-        stored[f"{name}_validation"] = np.array([error])
+        stored[f"{name}_validation"] = np.array(error)
     return stored
 
 
 def figures(record: Record) -> None:
-    """Training loss over wall time, one panel for each surface and network."""
-    names = [file.removesuffix(".npz") for file in record.files if file.endswith(".npz")]
-    surfaces = [surface for surface in SURFACES if any(name.startswith(surface) for name in names)]
-    figure, axes = plots.figure(2, len(surfaces), title="Training loss at equal wall time")
+    """Training loss over wall time, of what is stored: a column for each surface, a row for each network."""
+    surfaces = [
+        name for name in SURFACES if stages.has(record, f"{name}_shallow") or stages.has(record, f"{name}_deep")
+    ]
+    if not surfaces:
+        return
+    titles = {
+        "shallow": f"one layer, {record.config['width']}",
+        "deep": f"layers {'-'.join(map(str, record.config['deep']))}",
+    }
+    figure, axes = plots.figure(2, len(surfaces), squeeze=False, title="Training loss at equal wall time")
     for column, surface in enumerate(surfaces):
-        for row, kind in enumerate(("shallow", "deep")):
+        for row, (kind, network) in enumerate(titles.items()):
+            if not stages.has(record, f"{surface}_{kind}"):
+                axes[row, column].set_visible(False)
+                continue
             fits = record.read_arrays(f"{surface}_{kind}")
-            curves = {
-                label: (fits[f"{name}_seconds"], np.minimum.accumulate(fits[f"{name}_value"]))
-                for name, label in ({"varpro": "VarPro"} | JOINT).items()
-            }
-            title = f"{surface}, {'one hidden layer' if kind == 'shallow' else 'three hidden layers'}"
-            plots.convergence(
-                np.reshape(axes, (2, len(surfaces)))[row, column], curves, xlabel="seconds", ylabel="loss", title=title
-            )
+            curves = {label: (fits[f"{name}_seconds"], fits[f"{name}_value"]) for name, label in LABELS.items()}
+            plots.convergence(axes[row, column], curves, xlabel="seconds", ylabel="loss", title=f"{surface}, {network}")
     record.figure("losses", figure)

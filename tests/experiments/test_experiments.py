@@ -161,6 +161,33 @@ def test_regression_metrics(regression):
     assert metrics["iterations"] == 20 and metrics["training_relative_l2_error"] < 0.1
 
 
+TARGETS = {
+    # left end of the interval, and the function at some points of it
+    "smooth": (0.0, {0.25: 0.5, 0.5: 0.5, 0.75: -1.5}),
+    "runge": (-1.0, {0.0: 1.0, 0.2: 0.5, -1.0: 1 / 26}),
+    "step": (0.0, {0.47: 0.0, 0.0: -1.0, 0.48: np.tanh(1.0)}),
+    "three": (0.0, {0.25: 1.7, 0.75: -1.7, 0.5: 0.0}),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_of_regression_is_fitted(target, tmp_path):
+    left, values = TARGETS[target]
+    found, function = part("regression", "TARGETS")[target]
+    assert found == left
+    for point, value in values.items():
+        assert function(np.float64(point)) == pytest.approx(value, abs=1e-12)
+    loaded, record = run("regression", tmp_path, target=target, width=10)
+    fit, metrics = record.read_arrays("fit"), record.metrics
+    grid = np.linspace(left, 1.0, 100)
+    np.testing.assert_allclose(fit["inputs"][:, 0], (grid[1:] + grid[:-1]) / 2, atol=1e-15)
+    np.testing.assert_array_equal(fit["targets"], function(fit["inputs"][:, 0]))
+    error = np.linalg.norm(fit["varpro"] - fit["targets"]) / np.linalg.norm(fit["targets"])
+    assert metrics["relative_l2_error"] == pytest.approx(error, rel=1e-9)
+    assert metrics["training_relative_l2_error"] < 0.8 * metrics["random_features_relative_l2_error"]
+    assert record.config["target"] == target and [path.name for path in draw(loaded, record)] == ["fit.png"]
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_the_same_seed_gives_the_same_record(name, tmp_path):
     options = {"max_iterations": 4} | ({"baseline_seconds": 0.0} if name == "heat" else {})
@@ -206,6 +233,10 @@ REFUSED = [
     ("heat", {"baseline_seconds": -1.0}, "baseline_seconds"),
     ("regression", {"width": 0}, "width"),
     ("regression", {"rows": 1}, "rows"),
+    ("regression", {"target": "sharp"}, "target must be one of 'smooth', 'runge', 'step', 'three', got 'sharp'"),
+    ("regression", {"target": ""}, "target"),
+    ("regression", {"regularization": -1.0}, "regularization"),
+    ("regression", {"max_iterations": -1}, "max_iterations"),
     ("regression", {"activation": ""}, "activation"),
     ("regression", {"seed": -1}, "seed"),
     ("regression", {"data": "nowhere.csv"}, "data: there is no file 'nowhere.csv'"),

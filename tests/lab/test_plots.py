@@ -56,13 +56,11 @@ def test_shapes_are_checked():
         plots.heatmap(ax, [0, 1], [0, 1, 2], np.zeros((3, 2)))
 
 
-def test_pyplot_is_not_loaded():
-    program = "import sys, grassvp.lab.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
-
-
-def test_matplotlib_is_loaded_only_for_figures():
-    program = "import sys, grassvp.lab.cli; sys.exit('matplotlib' in sys.modules)"
+def test_matplotlib_is_loaded_only_for_figures_and_pyplot_never():
+    program = (
+        "import sys, grassvp.lab.cli; assert 'matplotlib' not in sys.modules; "
+        "import grassvp.lab.plots; assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

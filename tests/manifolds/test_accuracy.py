@@ -109,7 +109,7 @@ def test_another_basis_of_the_same_span_is_at_distance_below_1e_15(n):
             assert float(Grassmann(m, n).dist(X, X @ orthogonal(n, seed + 9))) <= 1e-15
 
 
-@pytest.mark.parametrize("shape", [(12, 8), (40, 20), (60, 30)])
+@pytest.mark.parametrize("shape", [(12, 8), (40, 20), (48, 24)])
 def test_the_rounding_of_a_rotated_basis_is_measured_and_not_invented(shape):
     """X Q in floats spans another subspace than X, at about eps sqrt(n): dist measures it."""
     X = random_point(*shape)

@@ -90,7 +90,7 @@ def test_a_gradient_wrong_in_one_direction_of_hundreds_is_noticed():
         function(lambda x: 0.5 * np.sum(H * x * x)),
         euclidean_gradient=function(lambda x: H * x + 1e-3 * np.linalg.norm(H * x) * spoiled),
     )
-    assert all(not check_gradient(wrong, rng=seed).passed for seed in range(10))
+    assert all(not check_gradient(wrong, rng=seed).passed for seed in range(5))
 
 
 @pytest.mark.parametrize("name", ["ours", "pymanopt's", "Stiefel"])
@@ -162,7 +162,7 @@ def test_a_cost_that_is_constant_up_to_rounding_passes():
         euclidean_gradient=function(lambda X: 2 * X),
         euclidean_hessian=function(lambda X, V: 2 * V),
     )
-    for seed in range(5):
+    for seed in range(2):
         assert check_gradient(constant, rng=seed).passed
         assert check_hessian(constant, rng=seed).passed
 
@@ -195,7 +195,7 @@ def test_a_cost_in_single_precision_passes_and_its_mutants_do_not():
     M = pm.Grassmann(6, 2)
     single = pymanopt.function.pytorch(M)(torch_cost(torch.float32))
     hidden = pymanopt.function.numpy(M)(lambda X: float(torch_cost(torch.float32)(torch.from_numpy(X))))
-    for seed in range(3):
+    for seed in range(2):
         assert check_gradient(pymanopt.Problem(M, single), rng=seed).passed
         assert check_invariance(pymanopt.Problem(M, single), rng=seed).passed
         for factor in (1.0, 1.001, 2.0):
@@ -251,7 +251,7 @@ def test_a_geodesic_that_leaves_the_chart_shortens_the_steps():
         euclidean_gradient=function(lambda P: P - target),
         euclidean_hessian=function(lambda P, V: V),
     )
-    for seed in range(3):
+    for seed in range(2):
         assert check_gradient(case, point=far, rng=seed).passed
         assert check_hessian(case, point=far, rng=seed).passed
 
@@ -284,7 +284,7 @@ INVARIANT = {
 @pytest.mark.parametrize("name", INVARIANT)
 def test_an_invariant_cost_passes_and_a_broken_one_does_not(name):
     M = INVARIANT[name]()
-    for seed in range(3):
+    for seed in range(2):
         for scale in (1.0, 1e12, 1e-12):
             report = check_invariance(problem(M, scale=scale), rng=seed)
             assert report.passed and len(report.checks) == 6, str(report)

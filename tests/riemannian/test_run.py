@@ -32,7 +32,7 @@ def test_every_start_reaches_the_global_minimum_and_certifies_it(solver, name, m
     mu = np.array(SPECTRA[name])
     Y = targets(mu, m=m, seed=m)
     problem, least = subspace_problem(Y, n), least_value(mu, n)
-    for seed in range(3):
+    for seed in range(2):
         result = run(problem, solver, rng=seed)
         assert result.converged and result.gradient_norm <= 1e-12 * np.sum(Y**2)
         assert problem.manifold.is_point(result.point)

@@ -78,7 +78,7 @@ def test_the_orders_in_the_width(seed, activation):
 
 
 def test_the_correction_has_the_mean_of_the_difference():
-    study = width_study(*data(0), regularization=1.0, widths=[8, 16], draws=8000)
+    study = width_study(*data(0), regularization=1.0, widths=[8, 16], draws=2000)
     plain = study.values - study.limit
     errors = plain.std(axis=1) / math.sqrt(plain.shape[1])
     assert (np.abs(plain.mean(axis=1) - study.biases) <= 4 * errors).all()
