@@ -115,7 +115,7 @@ def scipy_trf(race: Race, seed: int, limit: float) -> Trace:
 
 
 def lmfit_leastsq(race: Race, seed: int, limit: float) -> Trace | None:
-    """lmfit.minimize at its defaults; None where it is not installed."""
+    """lmfit.minimize at its defaults, until it ends, also by an error; None where it is not installed."""
     try:
         import lmfit
     except ImportError:
@@ -125,7 +125,7 @@ def lmfit_leastsq(race: Race, seed: int, limit: float) -> Trace | None:
     parameters = lmfit.Parameters()
     for number, value in enumerate(race.joint_start(seed)):
         parameters.add(f"p{number}", value=value)
-    with contextlib.suppress(OutOfTimeError), warnings.catch_warnings():
+    with contextlib.suppress(OutOfTimeError, ValueError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         lmfit.minimize(lambda p: residual(np.fromiter(p.valuesdict().values(), dtype=float)), parameters)
     return trace
