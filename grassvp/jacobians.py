@@ -100,9 +100,9 @@ def hessian_first_order(derivatives: FeatureDerivatives, projection: Projection,
     """The exact Hessian without its curvature term, (q, q): J_K^T J_K - N^T N + E^T N + N^T E."""
     rows = _Rows.all(derivatives, projection, weights)
     G = rows.contraction(model_coefficients(derivatives.values, projection))
-    E, N = _restricted(projection, rows.inside(G)), rows.adjoint(projection)
+    E, N = projection.coordinates(G), rows.adjoint(projection)
     q = G.shape[-1]
-    orthogonal = (G.flatten(1) - projection.basis @ E.flatten(1)).view(-1, q)
+    orthogonal = (G.flatten(1) - projection.combined(E.flatten(1))).view(-1, q)
     tail = None if projection.tail is None else (projection.tail @ E.flatten(1)).view(-1, q)
     E, N = E.reshape(-1, q), N.reshape(-1, q)
     H = orthogonal.T @ orthogonal - N.T @ N + E.T @ N + N.T @ E
@@ -114,7 +114,7 @@ def jacobian_product(
 ) -> Tensor:
     """J_GP v, (m + n, k) or (m, k), from one forward product with DPhi."""
     g, e, n = directional_factors(derivatives, projection, weights, direction)
-    upper = -(g + projection.basis @ (n - e))
+    upper = -(g + projection.combined(n - e))
     return upper if projection.tail is None else torch.cat([upper, -(projection.tail @ (n - e))])
 
 
@@ -122,9 +122,9 @@ def jacobian_adjoint_product(
     derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None, cotangent: Tensor
 ) -> Tensor:
     """J_GP^T u, (q,), for u (m + n, k) or (m, k), from one reverse product with DPhi."""
-    m = projection.basis.shape[0]
+    m = projection.orthonormal.shape[0]
     inside = projection.coordinates(cotangent[:m], cotangent[m:])
-    return -combined_pullback(derivatives, projection, weights, cotangent[:m] - projection.basis @ inside, inside)
+    return -combined_pullback(derivatives, projection, weights, cotangent[:m] - projection.combined(inside), inside)
 
 
 def directional_factors(
@@ -149,7 +149,7 @@ def combined_pullback(
 def metric(derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None) -> Tensor:
     """The metric of the (regularised) Grassmannian pulled back to theta, (q, q): <(I - Q Q^T) D_i A L^T, D_j A L^T>."""
     factor = _padded(projection.pseudo_factor, derivatives, projection)
-    return derivatives.gram(projection.basis, factor, weights)
+    return derivatives.gram(projection.basis, projection.tail, factor, weights)
 
 
 def metric_product(
@@ -159,7 +159,7 @@ def metric_product(
     n = projection.coefficients.shape[0]
     D = weighted(derivatives.pushforward(direction)[:, :n], weights)
     L = projection.pseudo_factor.to(D.dtype)
-    left = (D - projection.basis @ (projection.basis.T @ D)) @ L.T
+    left = (D - projection.combined(projection.inside(D))) @ L.T
     return derivatives.pullback(weighted(left, weights), _padded(L, derivatives, projection).T)
 
 
@@ -187,21 +187,21 @@ def _restricted(projection: Projection, E: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Some rows of the problem: what they add to E and N, and their part of G."""
+    """Some rows of the problem: what they add to E and N, and their part of G; B is `Projection.orthonormal`."""
 
     derivatives: FeatureDerivatives
-    basis: Tensor
+    orthonormal: Tensor
     residual: Tensor
     weights: Tensor | None
 
     @staticmethod
     def all(derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None) -> "_Rows":
-        return _Rows(derivatives, projection.basis, projection.residual, weights)
+        return _Rows(derivatives, projection.orthonormal, projection.residual, weights)
 
     def block(self, start: int, stop: int) -> "_Rows":
         weights = None if self.weights is None else self.weights[start:stop]
         rows = self.derivatives.block(start, stop)
-        return _Rows(rows, self.basis[start:stop], self.residual[start:stop], weights)
+        return _Rows(rows, self.orthonormal[start:stop], self.residual[start:stop], weights)
 
     def contraction(self, C: Tensor) -> Tensor:
         """W G, (rows, k, q)."""
@@ -209,8 +209,8 @@ class _Rows:
         return G if self.weights is None else G.mul_(self.weights[:, None, None])
 
     def inside(self, G: Tensor) -> Tensor:
-        """Q^T W G, (p, k, q)."""
-        return (self.basis.T @ G.flatten(1)).view(-1, *G.shape[1:])
+        """B^T W G, (min(m, n), k q)."""
+        return self.orthonormal.T @ G.flatten(1)
 
     def adjoint(self, projection: Projection) -> Tensor:
         """N, (p, k, q)."""
@@ -225,13 +225,16 @@ class _Rows:
 def _jacobian_blocks(rows: list[_Rows], C: Tensor, projection: Projection, golub_pereyra: bool) -> Iterator[Tensor]:
     """-(G + Q (N - E)) for each block of rows and then for the ridge, (rows k, q); G of a single block is kept."""
     kept = rows[0].contraction(C) if len(rows) == 1 else None
-    E = sum(block.inside(block.contraction(C) if kept is None else kept) for block in rows)
-    change = -_restricted(projection, E)  # pyright: ignore[reportArgumentType]
+    whole = sum(block.inside(block.contraction(C) if kept is None else kept) for block in rows)
+    E = projection.inward(whole)  # pyright: ignore[reportArgumentType]
+    k, q = C.shape[1], E.shape[1] // C.shape[1]
+    change = -_restricted(projection, E.view(-1, k, q))
     if golub_pereyra:
         change = change + sum(block.adjoint(projection) for block in rows)
-    inner, q = change.flatten(1), change.shape[-1]
+    change = change.flatten(1)
+    outward = projection.outward(change)
     for block in rows:
         G = block.contraction(C) if kept is None else kept
-        yield G.flatten(1).addmm_(block.basis, inner, beta=-1.0, alpha=-1.0).view(-1, q)
+        yield G.flatten(1).addmm_(block.orthonormal, outward, beta=-1.0, alpha=-1.0).view(-1, q)
     if projection.tail is not None:
-        yield (projection.tail @ inner).neg_().view(-1, q)
+        yield (projection.tail @ change).neg_().view(-1, q)

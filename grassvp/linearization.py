@@ -14,12 +14,12 @@ from grassvp.bounds import Box
 from grassvp.features import FeatureDerivatives
 from grassvp.projection import Projection
 from grassvp.separable import SeparableProblem
-from manifolds.subspaces import geodesic_distance
+from manifolds.subspaces import distance_of_cosines, geodesic_distance
 
 __all__ = ["JACOBIAN_KINDS", "Linearization"]
 
 JACOBIAN_KINDS = ("golub-pereyra", "kaufman")
-DISTANCE_ROUNDINGS = 1e5
+DISTANCE_ROUNDINGS = 1e8
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +159,7 @@ class Linearization:
     def hessian_vector_product(self, direction: Tensor, *, curvature: bool = True) -> Tensor:
         """`hessian` times v, (q,): one forward and one reverse product with DPhi, and one with D^2 Phi."""
         g, e, n = jacobians.directional_factors(*self._factors, direction)
-        along = g - self.projection.basis @ (e - n)
+        along = g - self.projection.combined(e - n)
         first = jacobians.combined_pullback(*self._factors, along, e - n)
         if not curvature:
             return first
@@ -199,10 +199,14 @@ class Linearization:
     def distance(self, other: "Linearization") -> float:
         """Geodesic distance on the (regularised) Grassmannian between the two feature spans, in radians.
 
-        Right to 1e-10 of itself (float64): what is cheaper than the last digits is taken of the bases.
+        Right to 1e-7 of itself (float64): what is cheaper than the last digits is taken of the bases.
         """
-        bases = self.projection.full_basis, other.projection.full_basis
-        return float(geodesic_distance(*bases, roundings=DISTANCE_ROUNDINGS))
+        cosines = self.projection.cosines(other.projection)
+        distance = distance_of_cosines(cosines, roundings=DISTANCE_ROUNDINGS)
+        if distance is None:
+            bases = self.projection.full_basis, other.projection.full_basis
+            distance = geodesic_distance(*bases, roundings=DISTANCE_ROUNDINGS)
+        return float(distance)
 
     @property
     def _factors(self) -> tuple[FeatureDerivatives, Projection, Tensor | None]:

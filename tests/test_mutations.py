@@ -67,7 +67,11 @@ MUTATIONS = {
     # name: (patch, laws that must notice)
     "N has the wrong sign": (rows("adjoint", torch.neg), ("jacobian", "hessian")),
     "N is dropped": (rows("adjoint", lambda N: 0 * N), ("jacobian", "hessian")),
-    "E is dropped": (rows("inside", lambda E: 0 * E), ("jacobian", "kaufman", "hessian")),
+    "E is dropped": (rows("inside", lambda E: 0 * E), ("jacobian", "kaufman")),
+    "E of the Hessian is dropped": (
+        replace_result(projection.Projection, "coordinates", lambda e: 0 * e),
+        ("hessian", "hessian_product"),
+    ),
     "G is doubled": (rows("contraction", lambda G: 2 * G), ("jacobian", "kaufman", "hessian")),
     "n has the wrong sign": (directional(lambda g, e, n: (g, e, -n)), ("hessian_product", "matrix_free")),
     "e is dropped": (directional(lambda g, e, n: (g, 0 * e, n)), ("hessian_product", "matrix_free")),

@@ -104,6 +104,11 @@ class FunctionFeatures(FeatureMap):
         if self.offset is None:
             return Phi
         fixed = self.offset(parameters, inputs)
+        if not isinstance(fixed, Tensor) or fixed.ndim not in (1, 2) or fixed.shape[0] != Phi.shape[0]:
+            got = tuple(fixed.shape) if isinstance(fixed, Tensor) else type(fixed).__name__
+            raise ArgumentError(
+                f"offset must return a tensor ({Phi.shape[0]},) or ({Phi.shape[0]}, outputs), got {got}"
+            )
         return torch.cat([Phi, fixed[:, None] if fixed.ndim == 1 else fixed], dim=1)
 
     def offset_columns(self, parameters: Tensor, inputs: Any) -> int:

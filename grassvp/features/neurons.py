@@ -16,7 +16,7 @@ from torch import Tensor
 from grassvp.features.activations import activation_derivatives
 from grassvp.features.mlp import MLP, with_bias
 from grassvp.features.operators import DifferentialOperator
-from grassvp.features.protocol import FeatureDerivatives
+from grassvp.features.protocol import FeatureDerivatives, off_span
 
 __all__ = ["OperatorNeurons", "PlainNeurons"]
 
@@ -69,11 +69,11 @@ class PlainNeurons(FeatureDerivatives):
         columns = torch.cat([moments[:, :d].transpose(1, 2).reshape(k, width * d), moments[:, d]], dim=1)
         return factor[:, None, _columns(width, d, factor)] * columns.to(factor.dtype)
 
-    def gram(self, basis: Tensor, factor: Tensor, weights: Tensor | None) -> Tensor:
+    def gram(self, basis: Tensor, tail: Tensor | None, factor: Tensor, weights: Tensor | None) -> Tensor:
         """See `FeatureDerivatives`."""
         width, d = self._slope.shape[1], self._inputs.shape[1]
         slopes = torch.cat([(self._slope[:, :, None] * self._inputs[:, None, :]).flatten(1), self._slope], dim=1)
-        return _gram(slopes, _columns(width, d, factor), basis, factor, weights)
+        return _gram(slopes, _columns(width, d, factor), basis, tail, factor, weights)
 
     def gram_entries(self, rows: int, parameters: int) -> int:
         """See `FeatureDerivatives`."""
@@ -117,9 +117,9 @@ class OperatorNeurons(FeatureDerivatives):
         """See `FeatureDerivatives`."""
         return factor[:, None, self.columns] * (weights.T @ self.slopes).to(factor.dtype)
 
-    def gram(self, basis: Tensor, factor: Tensor, weights: Tensor | None) -> Tensor:
+    def gram(self, basis: Tensor, tail: Tensor | None, factor: Tensor, weights: Tensor | None) -> Tensor:
         """See `FeatureDerivatives`."""
-        return _gram(self.slopes, self.columns, basis, factor, weights)
+        return _gram(self.slopes, self.columns, basis, tail, factor, weights)
 
     def gram_entries(self, rows: int, parameters: int) -> int:
         """See `FeatureDerivatives`."""
@@ -157,9 +157,11 @@ def _columns(width: int, d: int, like: Tensor) -> Tensor:
     return torch.cat([neuron.repeat_interleave(d), neuron])
 
 
-def _gram(slopes: Tensor, columns: Tensor, basis: Tensor, factor: Tensor, weights: Tensor | None) -> Tensor:
+def _gram(
+    slopes: Tensor, columns: Tensor, basis: Tensor, tail: Tensor | None, factor: Tensor, weights: Tensor | None
+) -> Tensor:
     """`FeatureDerivatives.gram` as the entrywise product of two q x q Gram matrices."""
     S = slopes if weights is None else weights[:, None] * slopes
-    S = S - basis @ (basis.T @ S)
+    inner = sum(part.T @ part for part in off_span(S, basis, tail))
     outer = factor.T @ factor
-    return (S.T @ S) * outer[columns][:, columns].to(S.dtype)
+    return inner * outer[columns][:, columns].to(S.dtype)

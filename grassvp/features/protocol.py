@@ -41,16 +41,17 @@ class FeatureDerivatives(ABC):
     def block(self, start: int, stop: int) -> "FeatureDerivatives":
         """The same for the rows start ... stop - 1 alone, so that what is large can be formed piece by piece."""
 
-    def gram(self, basis: Tensor, factor: Tensor, weights: Tensor | None) -> Tensor:
-        """<(I - B B^T) W D_i Phi L^T, W D_j Phi L^T> for all i, j, as (q, q), for B = `basis` (m, p), L (r, n), W (m,).
+    def gram(self, basis: Tensor, tail: Tensor | None, factor: Tensor, weights: Tensor | None) -> Tensor:
+        """<(I - B B^T) W D_i Phi L^T, W D_j Phi L^T> for all i, j, as (q, q), for L = `factor` (r, n) and W (m,).
 
-        With the factors of a projection it is the metric of the (regularised) Grassmannian pulled back to theta.
+        B = `basis` (m, p) is the upper block of a matrix with orthonormal columns, `tail` (n, p) the lower one, None
+        where there is none. With the factors of a projection this is the metric of the (regularised) Grassmannian
+        pulled back to theta.
         """
         T = self.contract(factor.T.to(self.values.dtype))
-        m, r, q = T.shape
-        T = (T if weights is None else weights[:, None, None] * T).reshape(m, r * q)
-        T = (T - basis @ (basis.T @ T)).view(m * r, q)
-        return T.T @ T
+        q = T.shape[-1]
+        T = (T if weights is None else weights[:, None, None] * T).flatten(1)
+        return sum(part.view(-1, q).T @ part.view(-1, q) for part in off_span(T, basis, tail))  # pyright: ignore[reportReturnType]
 
     def gram_entries(self, rows: int, parameters: int) -> int:
         """Entries of the largest array that `gram` forms, for a factor with so many rows."""
@@ -157,3 +158,13 @@ def as_columns(inputs: Tensor, width: int | None) -> Tensor:
     if columns.ndim < 2 or (width is not None and (columns.ndim != 2 or columns.shape[1] != width)):
         raise ArgumentError(f"inputs must have shape (rows, {width or 'd'}), got {tuple(inputs.shape)}")
     return columns
+
+
+def off_span(matrix: Tensor, basis: Tensor, tail: Tensor | None) -> list[Tensor]:
+    """The blocks of (I - Q Q^T) [T; 0] for T = `matrix` (m, ...) and Q = [basis; tail] with orthonormal columns.
+
+    Their Gram matrix is T^T (I - basis basis^T) T without cancellation; at `tail` not None that is no projection of T.
+    """
+    inside = basis.T @ matrix
+    outside = matrix - basis @ inside
+    return [outside] if tail is None else [outside, tail @ inside]

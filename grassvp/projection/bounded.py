@@ -34,10 +34,10 @@ def bounded_projection(
         upper: (n, k) upper bounds.
     """
     lam = unbounded.regularization
-    S = (unbounded.basis.T @ matrix).double()
+    S = unbounded.inside(matrix).double()
     if unbounded.tail is not None:
         S = S + math.sqrt(lam) * unbounded.tail.T.double()
-    right = (unbounded.basis.T @ targets).double()
+    right = unbounded.inside(targets).double()
     C, free = _solve_within(S, right, lower.double(), upper.double())
     restriction, inner = _restriction(S, free)
     fixed = torch.where(free, 0.0, C)
@@ -87,10 +87,10 @@ def _restriction(S: Tensor, free: Tensor) -> tuple[Restriction, list[Tensor]]:
 def _residual(held: Projection, A: Tensor, Y: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
     """[Y - A C_fixed; -sqrt(lam) C_fixed] projected twice off the free columns, and its coordinates in Q."""
     residual, tail = Y - A @ fixed, None if held.tail is None else -math.sqrt(held.regularization) * fixed
-    total = Y.new_zeros(held.basis.shape[1], Y.shape[1])
+    total = Y.new_zeros(held.pseudo_factor.shape[0], Y.shape[1])
     for _ in range(2):
         inside = held.coordinates(residual, tail)
-        residual = residual - held.basis @ inside
+        residual = residual - held.combined(inside)
         tail = None if held.tail is None or tail is None else tail - held.tail @ inside
         total = total + inside
     return residual, tail, total

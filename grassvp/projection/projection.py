@@ -84,11 +84,32 @@ class Projection:
 
     @cached_property
     def basis(self) -> Tensor:
-        """(m, p) upper block of Q; formed when first asked for, which rejected steps never do.
+        """(m, p) upper block of Q; formed when first asked for, as `inside` and `outward` do without.
 
         Stored column by column, as LAPACK leaves the orthonormal factor: products of two bases are faster so.
         """
         return self.orthonormal if self.inner is None else (self.inner.T @ self.orthonormal.T).T
+
+    def inside(self, upper: Tensor) -> Tensor:
+        """The upper block of Q, transposed, times U, (p, ...), for U = `upper` (m, ...)."""
+        return self.inward(self.orthonormal.T @ upper.flatten(1)).view(-1, *upper.shape[1:])
+
+    def inward(self, coordinates: Tensor) -> Tensor:
+        """Coordinates (min(m, n), ...) in `orthonormal` as coordinates in the upper block of Q, (p, ...)."""
+        return coordinates if self.inner is None else self.inner.T @ coordinates
+
+    def outward(self, coordinates: Tensor) -> Tensor:
+        """The other way, (min(m, n), ...) for (p, ...): Q N is `orthonormal` times what this makes of N."""
+        return coordinates if self.inner is None else self.inner @ coordinates
+
+    def combined(self, coordinates: Tensor) -> Tensor:
+        """The upper block of Q N, (m, k), for N = `coordinates` (p, k)."""
+        return self.orthonormal @ self.outward(coordinates)
+
+    def cosines(self, other: "Projection") -> Tensor:
+        """Q^T Q', (p, p'): the cosines of the principal angles to another projection's Q are its singular values."""
+        upper = self.inward(other.inward((self.orthonormal.T @ other.orthonormal).T).T)
+        return upper if self.tail is None or other.tail is None else upper + self.tail.T @ other.tail
 
     @property
     def full_basis(self) -> Tensor:
@@ -111,7 +132,7 @@ class Projection:
 
     def coordinates(self, upper: Tensor, lower: Tensor | None = None) -> Tensor:
         """Q^T [upper; lower], (p, k, ...), for (m, k, ...) and (n, k, ...); of what bounds on C leave of Q, if any."""
-        inside = self.basis.T @ upper.reshape(upper.shape[0], -1)
+        inside = self.inside(upper.flatten(1))
         if lower is not None and self.tail is not None:
             inside = inside + self.tail.T @ lower.reshape(lower.shape[0], -1)
         inside = inside.view(-1, *upper.shape[1:])

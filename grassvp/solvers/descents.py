@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grassvp.solvers.choices import linear_algebra
+from grassvp.solvers.choices import COPIES, linear_algebra
 from grassvp.solvers.compression import Compressed, bidiagonalize, dual, tall
 from grassvp.solvers.models import LeastSquaresModel, QuadraticModel
 from grassvp.solvers.protocols import LeastSquaresPoint
@@ -152,7 +152,8 @@ def estimated_norms(point: LeastSquaresPoint) -> Tensor:
 def _blocks(point: LeastSquaresPoint, kind: str, *, whole: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
     """The rows of the Gauss-Newton system: in one block, or in blocks that fit in cache where that is not asked for."""
     size = math.prod(point.system_shape(kind))
-    return point.system_blocks(kind, size if whole or size <= WHOLE else CACHED)
+    room = max(1, point.memory_limit // (COPIES * point.residual.element_size()))
+    return point.system_blocks(kind, size if whole or size <= min(WHOLE, room) else min(CACHED, room))
 
 
 def _is_strong(damping: float, largest: float, point: LeastSquaresPoint) -> bool:

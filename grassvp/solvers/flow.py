@@ -61,16 +61,17 @@ class GradientFlow:
             return Status.NON_FINITE
         yield Iterate(point, 0.0, 0.0, 1)
         field, time, longest = _Field(self, problem, point), 0.0, math.inf
-        solver = self._solver(field, time, point, longest)
+        solver = None
         while True:
             try:
+                solver = self._solver(field, time, point, longest) if solver is None else solver
                 solver.step()
                 ahead = field.point(solver.y)
             except NonFiniteError:  # go on from the last point with shorter steps
-                longest = 0.1 * min(longest, solver.h_abs)
+                longest = 0.1 * min(longest, field.time_scale(point) if solver is None else solver.h_abs)
                 if longest < SHORTEST * (1.0 + time):
                     return Status.NON_FINITE
-                solver = self._solver(field, time, point, longest)
+                solver = None
                 continue
             if solver.status == "failed" or float(solver.t) == time:
                 return Status.STALLED
@@ -82,6 +83,8 @@ class GradientFlow:
         theta = point.parameters.double().cpu().numpy()
         size = float(np.linalg.norm(theta)) / math.sqrt(theta.size) or 1.0
         options: dict[str, Any] = {"rtol": self.tolerance, "atol": self.tolerance * size, "max_step": longest}
+        if math.isfinite(longest):
+            options["first_step"] = longest  # scipy's own choice evaluates further ahead
         if self.integrator in STIFF:
             options["jac"] = field.jacobian
         return getattr(integrate, INTEGRATORS[self.integrator])(field, time, theta, math.inf, **options)
@@ -115,6 +118,11 @@ class _Field:
             return -point.gradient.double().cpu().numpy()
         model = self._metric(point, None, 0.0)
         return model.solved(self._damping, 0.0, 0).vector.double().cpu().numpy()
+
+    def time_scale(self, point: LeastSquaresPoint) -> float:
+        """||theta|| / ||theta'||: about how long it takes to move by the size of theta."""
+        theta = point.parameters.double().cpu().numpy()
+        return float(np.linalg.norm(theta)) / float(np.linalg.norm(self(0.0, theta)))
 
     def jacobian(self, time: float, theta: np.ndarray) -> np.ndarray:
         """-H, (q, q)."""

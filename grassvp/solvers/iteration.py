@@ -1,6 +1,7 @@
 """The iteration behind every descent method: model, propose, try, accept."""
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ def descend(
             still = _moves_nothing(step.vector, point.parameters)
             if still or search.exhausted(control):
                 return _no_further(point, step, still)
-            trial = None if step.refused else attempt(problem, point.parameters + step.vector)
+            trial = None if step.refused else attempt(problem, _ahead(point, step))
             evaluations += step.evaluations + (not step.refused)
             used = control.level
             success, control = search.judge(step, _reduction(point, trial, step), control)
@@ -50,9 +51,16 @@ def _inside(step: Step, point: LeastSquaresPoint, model: Any) -> Step:
     """The step cut off at the bounds, with what the model says of what is left of it."""
     if point.bounds is None or step.refused:
         return step
+    ahead, clipped = point.parameters + step.vector, _ahead(point, step)
+    if torch.equal(clipped, ahead):
+        return step
+    return replace(model.moved(clipped - point.parameters), evaluations=step.evaluations)
+
+
+def _ahead(point: LeastSquaresPoint, step: Step) -> Tensor:
+    """Where the step leads; of a step to a bound, the bound itself, which adding and subtracting may miss."""
     ahead = point.parameters + step.vector
-    clipped = point.bounds.clip(ahead)
-    return step if torch.equal(clipped, ahead) else model.moved(clipped - point.parameters)
+    return ahead if point.bounds is None else point.bounds.clip(ahead)
 
 
 def _reduction(point: LeastSquaresPoint, trial: LeastSquaresPoint | None, step: Step) -> float:

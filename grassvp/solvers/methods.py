@@ -133,6 +133,11 @@ class TrustRegion:
     def iterate(self, problem: LeastSquaresProblem, start: Tensor) -> Generator[Iterate, None, Status]:
         """See `Method`."""
         by_products = _way(self, problem, start) == "matrix-free"
+        if by_products and self.subproblem == "exact" and self.curvature != "gauss-newton":
+            raise ArgumentError(
+                "subproblem 'exact' needs the Hessian, which is not formed with linear_algebra 'matrix-free' or where "
+                "it does not fit in the problem's memory_limit: use 'steihaug' or 'auto'"
+            )
         subproblem = self.subproblem if self.subproblem != "auto" else "steihaug" if by_products else "exact"
         if self.curvature == "gauss-newton" and not (by_products and subproblem == "steihaug"):
             descent = _descent(self)
@@ -151,7 +156,7 @@ class NaturalGradient:
 
     Attributes:
         damping: relative to the largest eigenvalue of the metric, which is singular for redundant parameters.
-        longest: longest step length tried.
+        longest: longest step length tried, relative to the first, at which a line of the slope would be at zero.
         scaling: as for `LevenbergMarquardt`.
         linear_algebra: "dense" forms the metric (q, q), "matrix-free" multiplies with it, "auto" goes by size.
         inner_tolerance: relative residual that conjugate gradients leave.

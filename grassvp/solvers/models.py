@@ -18,12 +18,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from grassvp.arrays import safe_norm
 from grassvp.solvers.compression import Compressed
 from grassvp.solvers.protocols import LeastSquaresPoint
 from grassvp.solvers.scaling import Scale
 from grassvp.solvers.subproblems import damping_at, steihaug, to_boundary
 
 __all__ = ["LeastSquaresModel", "QuadraticModel", "Step"]
+
+POWERS = 8  # power iterations that estimate the norm of a matrix that is not formed
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +196,10 @@ class QuadraticModel:
         c, lowest = vectors.T @ self.gradient, float(values[0])
         noise = torch.finfo(values.dtype).eps * float(values.abs().max())
         least = 0.0 if lowest > noise else noise - lowest
-        s = -c / (values + least) if least > 0 or noise > 0 else torch.zeros_like(c)
+        if noise == 0.0:  # no curvature at all
+            slope = safe_norm(c)
+            return self._step(vectors @ (c * (-radius / slope if slope > 0 else 0.0)))
+        s = -c / (values + least)
         if float(torch.linalg.vector_norm(s)) > radius:
             s = -c / (values + damping_at(radius, c, values, least))
         elif lowest < 0:  # the hard case: the gradient has next to no part along the lowest eigenvector
@@ -207,7 +213,9 @@ class QuadraticModel:
     def solved(self, damping: float, tolerance: float, iterations: int) -> Step:
         """-(B + mu ||B|| I)^-1 g for a positive semidefinite B, from its eigenvalues or by conjugate gradients."""
         if self.matrix is None:
-            return self.steihaug(math.inf, tolerance, iterations)
+            shift = damping * self._norm if damping > 0 else 0.0
+            s = steihaug(self.gradient, lambda s: self.product(s) + shift * s, math.inf, tolerance, iterations)
+            return self._step(s)
         values, vectors = self._eigen
         largest = float(values[-1])
         if largest <= 0.0:
@@ -221,6 +229,18 @@ class QuadraticModel:
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
         return torch.linalg.eigh(self.matrix)  # pyright: ignore[reportReturnType]
+
+    @cached_property
+    def _norm(self) -> float:
+        """||B|| by a few power iterations from the gradient, a little too small."""
+        size, v = 0.0, self.gradient
+        for _ in range(POWERS):
+            length = safe_norm(v)
+            if not 0.0 < length < math.inf:
+                break
+            v = self.product(v / length)
+            size = safe_norm(v)
+        return size
 
     def _step(self, s: Tensor) -> Step:
         slope = float(self.gradient @ s)

@@ -17,10 +17,11 @@ __all__ = ["Accelerated", "Backtracking", "Control", "GainRatioDamping", "Search
 
 @dataclass(frozen=True)
 class Control:
-    """State of a search: the damping mu, radius or step length, and how fast it moves after a rejection."""
+    """State of a search: the damping mu, radius or step length, how fast it moves after a rejection, and its unit."""
 
     level: float
     growth: float = 2.0
+    unit: float = 1.0
 
 
 class Search(Protocol):
@@ -182,7 +183,8 @@ class Backtracking:
 
     Attributes:
         damping: of the step that is shortened; 0 for the whole Gauss-Newton step.
-        longest: longest step length; above 1, a length that was accepted is doubled for the next step.
+        longest: above 1, a length that was accepted is doubled for the next step, up to this times the first length,
+            at which a line with the slope of the value would be at zero; so lengths go like the data.
         tolerance: relative gradient that conjugate gradients may leave, for models that are not formed.
         iterations: products that they may take.
     """
@@ -196,23 +198,28 @@ class Backtracking:
     iterations: int = 200
 
     def start(self) -> Control:
-        """Control before the first trial."""
-        return Control(1.0)
+        """Control before the first trial; a length that may grow is set when the first model says how steep it is."""
+        return Control(math.nan if self.longest > 1.0 else 1.0)
 
     def propose(self, model: LeastSquaresModel | QuadraticModel, control: Control) -> tuple[Step, Control]:
         """The undamped step, or the one in a quadratic model's metric, shortened."""
         if isinstance(model, LeastSquaresModel):
             return model.damped(self.damping).scaled(control.level), control
-        step, t = model.solved(self.damping, self.tolerance, self.iterations), control.level
+        step = model.solved(self.damping, self.tolerance, self.iterations)
+        if math.isnan(control.level):
+            unit = model.point.value / -step.slope if step.slope < 0 else 1.0
+            control = replace(control, level=unit, unit=unit)
+        t = control.level
         # A metric says nothing about how the value bends: the prediction is the slope alone.
         return Step(t * step.vector, -t * step.slope, t * step.slope, t * step.length), control
 
     def judge(self, step: Step, reduction: float, control: Control) -> tuple[bool, Control]:
         """Whether the step is accepted, and the control of the next trial."""
         if step.slope < 0 and reduction >= -self.sufficient * step.slope:
-            return True, Control(min(2.0 * control.level, self.longest) if self.longest > 1.0 else 1.0)
+            level = min(2.0 * control.level, self.longest * control.unit) if self.longest > 1.0 else 1.0
+            return True, replace(control, level=level)
         return False, replace(control, level=control.level * self.factor)
 
     def exhausted(self, control: Control) -> bool:
         """Whether there is nothing left to try."""
-        return control.level < self.smallest
+        return control.level < self.smallest * control.unit

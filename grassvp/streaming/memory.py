@@ -81,12 +81,12 @@ class Memory:
 
     def model(self, solved: Projection) -> tuple[Tensor, Tensor]:
         """(T', t') of the model 1/2 ||t' + T' p||^2 whose C is the best for each p, given the solve at p = 0."""
-        if solved.tail is None and solved.basis.shape[1] == solved.basis.shape[0]:
+        if solved.tail is None and solved.pseudo_factor.shape[0] == len(solved.orthonormal):
             return self.triangle, self.residual
         n, _, q = self.cross.shape
         E = self.cross.reshape(n, -1)
-        inside = solved.basis.T @ E
-        blocks = [E - solved.basis @ inside, *([] if solved.tail is None else [-(solved.tail @ inside)])]
+        inside = solved.inside(E)
+        blocks = [E - solved.combined(inside), *([] if solved.tail is None else [-(solved.tail @ inside)])]
         left = torch.cat([self.triangle, *(block.reshape(-1, q) for block in blocks)])
         right = torch.cat([self.residual, *(part.reshape(-1) for part in solved.residual_parts)])
         return triangular(torch.cat([left, right[:, None]], dim=1))
@@ -94,7 +94,7 @@ class Memory:
     def coefficients(self, solved: Projection, step: Tensor) -> Tensor:
         """The C that the model gives at theta + p, (n, k)."""
         Z = self.projection.projected + self.cross @ step.double()
-        return solved.pseudo_factor.T @ (solved.basis.T @ Z)
+        return solved.pseudo_factor.T @ solved.inside(Z)
 
 
 def triangular(system: Tensor) -> tuple[Tensor, Tensor]:

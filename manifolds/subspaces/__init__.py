@@ -2,6 +2,7 @@
 
 from manifolds.subspaces.angles import (
     PrincipalVectors,
+    distance_of_cosines,
     geodesic_distance,
     is_aligned,
     principal_angles,
@@ -20,6 +21,7 @@ from manifolds.subspaces.bases import (
 
 __all__ = [
     "PrincipalVectors",
+    "distance_of_cosines",
     "geodesic_distance",
     "is_aligned",
     "norm",

@@ -16,6 +16,7 @@ from manifolds.subspaces.bases import norm, project_out
 
 __all__ = [
     "PrincipalVectors",
+    "distance_of_cosines",
     "geodesic_distance",
     "is_aligned",
     "principal_angles",
@@ -132,22 +133,43 @@ def geodesic_distance(U: Any, V: Any, *, roundings: float = 2.0) -> Any:
     give it to 2 eps each, enough unless the sum is small: `roundings` is the relative error in eps that is accepted of
     them. It is a smooth function of sin^2 theta below pi/4, so there the sines give it to full relative accuracy.
     """
-    xp = array_namespace(U, V)
     if V.shape[-1] > U.shape[-1]:
         U, V = V, U
     cosines = U.mT @ V
-    shared, count = number(norm(cosines)) ** 2, math.prod(V.shape[:-2]) * V.shape[-1]
-    if not math.isfinite(shared):
-        raise ValueError("a point has NaN or infinite entries: there is no distance")
-    near = count - shared <= 0.5  # the sum of sin^2: every angle is below pi/4
-    if near and count > roundings * (count - shared):
-        return _near_distance(U, V, cosines)
-    values = xp.linalg.svdvals(cosines).clip(0.0, 1.0)
-    distance = norm(xp.acos(values))
-    if count <= roundings * number(distance) ** 2:
+    distance = distance_of_cosines(cosines, roundings=roundings)
+    if distance is not None:
         return distance
-    sines = _squared_sines(V - U @ cosines)
+    if _squared_chord(cosines) <= 0.5:
+        return _near_distance(U, V, cosines)
+    xp = array_namespace(U, V)
+    sines, values = _squared_sines(V - U @ cosines), xp.linalg.svdvals(cosines).clip(0.0, 1.0)
     return norm(xp.where(sines <= 0.5, xp.asin(xp.sqrt(sines)), xp.acos(values)))
+
+
+def distance_of_cosines(cosines: Any, *, roundings: float = 2.0) -> Any:
+    """`geodesic_distance` from U^T V (..., p, r) alone; None where more than `roundings` would be lost of it.
+
+    Raises:
+        ValueError: the cosines are not finite.
+    """
+    chord, count = _squared_chord(cosines), _angles(cosines)
+    if not math.isfinite(chord):
+        raise ValueError("a point has NaN or infinite entries: there is no distance")
+    if chord <= 0.5 and count > roundings * chord:  # chord^2 is the distance^2 but for terms of fourth order
+        return None
+    xp = array_namespace(cosines)
+    distance = norm(xp.acos(xp.linalg.svdvals(cosines).clip(0.0, 1.0)))
+    return distance if count <= roundings * number(distance) ** 2 else None
+
+
+def _angles(cosines: Any) -> int:
+    """How many principal angles there are."""
+    return math.prod(cosines.shape[:-2]) * min(cosines.shape[-2:])
+
+
+def _squared_chord(cosines: Any) -> float:
+    """The sum of sin^2 theta; where it is at most 1/2, every angle is below pi/4."""
+    return _angles(cosines) - number(norm(cosines)) ** 2
 
 
 def _near_distance(U: Any, V: Any, cosines: Any) -> Any:

@@ -82,19 +82,20 @@ def test_products_with_the_derivative(name):
     )
 
 
+@pytest.mark.parametrize("split", [False, True], ids=["whole", "upper block"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", CASES)
-def test_gram(name, weighted):
-    """<(I - B B^T) W D_i L^T, (I - B B^T) W D_j L^T>, entry by entry."""
+def test_gram(name, weighted, split):
+    """<(I - B B^T) W D_i L^T, W D_j L^T>, entry by entry; I - B B^T is no projector for a B that is cut off a basis."""
     features, function = CASES[name]
     theta, x = features.initial + 0.05, features.prepare(X)
     D, rng = jacfwd(function)(theta), np.random.default_rng(5)
-    B = torch.from_numpy(np.linalg.qr(rng.standard_normal((ROWS, 3)))[0])
+    basis = torch.from_numpy(np.linalg.qr(rng.standard_normal((ROWS + 4 * split, 3)))[0])
+    B, tail = basis[:ROWS], basis[ROWS:] if split else None
     L, w = torch.from_numpy(rng.standard_normal((2, D.shape[1]))), torch.from_numpy(rng.uniform(0.5, 2, ROWS))
     T = torch.einsum("iaj,pa->ipj", D * w[:, None, None] if weighted else D, L)
-    T = T - torch.einsum("ir,sr,spj->ipj", B, B, T)
-    found = features.derivatives(theta, x).gram(B, L, w if weighted else None)
-    expected = torch.einsum("ipj,ipl->jl", T, T)
+    found = features.derivatives(theta, x).gram(B, tail, L, w if weighted else None)
+    expected = torch.einsum("ipj,ipl->jl", T - torch.einsum("ir,sr,spj->ipj", B, B, T), T)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12 * (1 + float(expected.abs().max())))
 
 

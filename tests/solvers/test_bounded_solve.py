@@ -92,7 +92,6 @@ def test_no_iterate_leaves_the_box(name, method):
     np.testing.assert_allclose(history["step_norm"][1:], steps, rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.xfail(strict=True, reason="theta + (bound - theta) is not the bound in floating point")
 def test_nor_does_rounding_take_one_out_of_it():
     """From starts whose unit in the last place is larger than that of the bound."""
     logs = lambda p, t: torch.stack([torch.log(p[0] + t), torch.ones_like(t)], 1)  # noqa: E731
@@ -163,7 +162,6 @@ def test_networks_start_and_stay_within_their_bounds(initialization):
     assert solution.value < 0.5 * solution.history["value"][0]
 
 
-@pytest.mark.xfail(strict=True, reason="a step that is cut off at a bound forgets the evaluations spent on it")
 def test_evaluations_are_counted_at_the_bounds_too():
     problem = double_exponential(0.05, start=START, bounds=BOXES["corner"])
     reduced, calls = ReducedProblem(problem), []

@@ -155,7 +155,6 @@ def test_little_memory_multiplies_with_the_metric():
     np.testing.assert_allclose(products.history["value"], dense.history["value"], rtol=1e-3)
 
 
-@pytest.mark.xfail(strict=True, reason="_blocks looks at WHOLE and CACHED alone and not at the memory limit")
 def test_row_blocks_stay_within_the_memory_limit():
     problem = many_rows(memory_limit=LEAST)
     point = ReducedProblem(problem).linearize(problem.initial_parameters)

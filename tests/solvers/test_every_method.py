@@ -138,7 +138,6 @@ def test_the_value_falls_at_every_step_from_far_away(method):
     assert history["value"][-1] < 0.9 * history["value"][0]
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="the exact subproblem is given no matrix to factor")
 @pytest.mark.parametrize("curvature", ["corrected", "exact"])
 def test_an_exact_subproblem_without_a_matrix_is_refused_or_solved(curvature):
     try:

@@ -107,8 +107,10 @@ def test_iterates_do_not_depend_on_the_units_of_the_inputs(method, factor):
     for f in (1.0, factor):
         problem = SeparableProblem(mlp(1, (6,)), f * X, CURVE, regularization=1e-4)
         start = START * np.repeat([1.0 / f, 1.0], 6)
-        values.append(solve(problem, method, initial_parameters=start, **STEPS).history["value"])
-    assert len(values[0]) == 9 and values[0][-1] < 0.99 * values[0][0]
+        values.append(
+            solve(problem, method, initial_parameters=start, max_iterations=6, tolerance=0.0).history["value"]
+        )
+    assert len(values[0]) == 7 and values[0][-1] < 0.99 * values[0][0]
     np.testing.assert_allclose(values[1], values[0], rtol=1e-4)
 
 
@@ -122,11 +124,8 @@ def test_nor_does_a_solve_with_its_starts(widths):
     np.testing.assert_allclose(second.predict(1000.0 * X), first.predict(X), atol=1e-4)
 
 
-FREE = {name: method for name, method in METHODS.items() if not name.startswith("NG")}
-
-
 @pytest.mark.parametrize("power", [-40, 10, 40])
-@pytest.mark.parametrize("method", FREE.values(), ids=FREE)
+@every_method
 def test_iterates_do_not_depend_on_the_units_of_the_targets(method, power):
     """Y times 2^p at lam = 0: the same theta, the value times 4^p."""
     paths, values = [], []
@@ -138,13 +137,3 @@ def test_iterates_do_not_depend_on_the_units_of_the_targets(method, power):
     assert len(paths[0]) == 9
     np.testing.assert_allclose(paths[1], paths[0], rtol=1e-9)
     np.testing.assert_allclose(values[1], values[0], rtol=1e-9)
-
-
-@pytest.mark.xfail(strict=True, reason="the natural gradient goes like Y^2 and step lengths are searched from 1 only")
-@pytest.mark.parametrize("power", [-30, 20])
-def test_the_natural_gradient_does_not_depend_on_the_units_of_the_targets(power):
-    plain = double_exponential(0.05)
-    problem = SeparableProblem(plain.features, plain.inputs, 2.0**power * plain.targets[:, 0])
-    first, second = (solve(each, NaturalGradient(), max_iterations=25) for each in (plain, problem))
-    assert first.value < 0.5 * first.history["value"][0]
-    assert second.value / 4.0**power < 0.5 * first.history["value"][0]

@@ -1,7 +1,9 @@
 """Searches: what is accepted, and what is tried next."""
 
+import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,12 +53,18 @@ def test_armijo_rule(slope, reduction, accepted):
 
 
 def test_a_longer_step_doubles_where_it_was_accepted():
-    search = Backtracking(longest=3.0)
-    levels, control = [], search.start()
+    """From the length at which a line of the slope would be at zero, up to `longest` times it."""
+    search, model = Backtracking(longest=3.0), quadratic_model([3.0, 4.0], np.eye(2))
+    model = dataclasses.replace(model, point=dataclasses.make_dataclass("Point", ["value"])(50.0))
+    step, control = search.propose(model, search.start())
+    unit = 50.0 / 25.0
+    assert control.level == unit == control.unit and step.slope == pytest.approx(-50.0)
+    levels = []
     for _ in range(3):
         _, control = search.judge(promise(1.0), 1.0, control)
-        levels.append(control.level)
+        levels.append(control.level / unit)
     assert levels == [2.0, 3.0, 3.0]
+    assert search.exhausted(Control(1e-13 * unit, unit=unit)) and not search.exhausted(Control(1e-11 * unit, unit=unit))
 
 
 def test_backtracking_shortens_the_step_of_either_model():
