@@ -13,7 +13,8 @@ with the identity as their coefficients, and not in T. Bounds on C replace Q and
 output (`Projection.coordinates`, `dual_coordinates`).
 
 With more outputs than features, C = Z V^T with V (k, n) orthonormal. J_K = -(I - Q Q^T) DPhi Z V^T and r V then give
-the same J_K^T J_K and J_K^T r from n columns instead of k.
+the same J_K^T J_K and J_K^T r from n columns instead of k. As J_K and r are orthogonal to Q, J_GP adds N^T N to the one
+and nothing to the other: p k rows more, with the residual 0.
 
 Sources: Golub and Pereyra 1973; Kaufman 1975; O'Leary and Rust 2013 for the two forms of the Jacobian.
 """
@@ -39,6 +40,7 @@ __all__ = [
     "metric_product",
     "model_coefficients",
     "system_blocks",
+    "system_rows",
     "weighted",
 ]
 
@@ -62,10 +64,19 @@ def dense_jacobian(
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
 
-def compresses(derivatives: FeatureDerivatives, projection: Projection) -> bool:
-    """Whether Kaufman's system can be taken with n columns instead of k."""
+def compresses(derivatives: FeatureDerivatives, projection: Projection, golub_pereyra: bool = False) -> bool:
+    """Whether a system with n columns instead of k is equivalent, and smaller."""
     n, k = projection.coefficients.shape
-    return k > n == derivatives.values.shape[1] and projection.restriction is None
+    if projection.restriction is not None or not k > n == derivatives.values.shape[1]:
+        return False
+    return not golub_pereyra or system_rows(projection, n, True) < system_rows(projection, k, False)
+
+
+def system_rows(projection: Projection, columns: int, extra: bool) -> int:
+    """Rows of a system with so many columns of the residual, and perhaps with those of N."""
+    p, n = projection.pseudo_factor.shape
+    rows = projection.residual.shape[0] + (0 if projection.tail is None else n)
+    return rows * columns + extra * p * projection.coefficients.shape[1]
 
 
 def system_blocks(
@@ -77,7 +88,7 @@ def system_blocks(
         derivatives: Phi and its derivative.
         projection: the linear solve.
         weights: (m,) row weights, or None.
-        golub_pereyra: the exact Jacobian, or Kaufman's, which is compressed to n columns where there are more outputs.
+        golub_pereyra: the exact Jacobian, or Kaufman's; compressed to n columns where there are enough outputs.
         size: rows of Phi in a block; with several blocks no array with all rows of the Jacobian is formed.
     """
     C, r, r_tail = (
@@ -85,11 +96,13 @@ def system_blocks(
         projection.residual,
         projection.residual_tail,
     )
-    if not golub_pereyra and compresses(derivatives, projection):
+    whole, m = _Rows.all(derivatives, projection, weights), r.shape[0]
+    if compresses(derivatives, projection, golub_pereyra):
         V, Z = torch.linalg.qr(C.T)
         C, r, r_tail = Z.T, r @ V, None if r_tail is None else r_tail @ V
-    m = r.shape[0]
-    whole = _Rows.all(derivatives, projection, weights)
+        N = whole.adjoint(projection).flatten(0, 1).split(size * C.shape[1]) if golub_pereyra else ()
+        yield from ((J, J.new_zeros(len(J))) for J in N)
+        golub_pereyra = False
     rows = [whole] if size >= m else [whole.block(start, min(start + size, m)) for start in range(0, m, size)]
     residuals = [*r.split(size), *([] if r_tail is None else [r_tail])]
     for J, part in zip(_jacobian_blocks(rows, C, projection, golub_pereyra), residuals, strict=True):

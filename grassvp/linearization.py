@@ -92,8 +92,7 @@ class Linearization:
     @property
     def preferred_jacobian(self) -> str:
         """The Golub-Pereyra Jacobian where it costs what Kaufman's does, Kaufman's otherwise."""
-        compressed = jacobians.compresses(self.derivatives, self.projection)
-        return JACOBIAN_KINDS[0] if self.problem.features.cheap_adjoint and not compressed else JACOBIAN_KINDS[1]
+        return JACOBIAN_KINDS[0] if self.problem.features.cheap_adjoint else JACOBIAN_KINDS[1]
 
     @cached_property
     def gradient(self) -> Tensor:
@@ -126,19 +125,20 @@ class Linearization:
 
     def system_shape(self, kind: str) -> tuple[int, int]:
         """Shape of J in `system_blocks`, all rows together."""
-        rows = self.problem.rows + (0 if self.projection.tail is None else self.problem.width)
-        return rows * self._system_columns(kind), self.parameters.numel()
+        columns = self._system_columns(kind)
+        extra = _is_exact(kind) and columns < self.problem.outputs
+        return jacobians.system_rows(self.projection, columns, extra), self.parameters.numel()
 
     def system_blocks(self, kind: str, entries: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Row blocks (J, r), of at most so many entries, of a system with the J^T J and J^T r of the Jacobian.
 
-        For Kaufman's Jacobian and more outputs than features it has n columns of the residual instead of k.
+        Where there are enough outputs it has n columns of the residual instead of k.
         """
         size = max(1, entries // (self._system_columns(kind) * self.parameters.numel()))
         return jacobians.system_blocks(*self._factors, _is_exact(kind), size)
 
     def _system_columns(self, kind: str) -> int:
-        compressed = not _is_exact(kind) and jacobians.compresses(self.derivatives, self.projection)
+        compressed = jacobians.compresses(self.derivatives, self.projection, _is_exact(kind))
         return self.problem.width if compressed else self.problem.outputs
 
     def jacobian_product(self, direction: Tensor) -> Tensor:

@@ -68,7 +68,8 @@ def solve(
             generators are neither read nor set.
         starts: how many starts are tried by successive halving; a joint method runs from the best random draw only.
         initialization: what they come from besides the best random draw: "random" features of several slope scales,
-            "data" (neurons at steep places of the target), "growth" (neuron by neuron), or "auto", which takes turns.
+            "data" (neurons at steep places of the target), "growth" (neuron by neuron), or "auto", which takes turns
+            as far as the features allow each of them.
         restarts: further runs from random perturbations of the best parameters so far; the best run is kept.
         max_iterations: accepted steps at most, of one run; 0 solves the linear part of random features only.
         max_time: seconds at most, from the call on, checked after each step.
@@ -216,6 +217,9 @@ def _starts(
     problem = reduced.problem
     if initial_parameters is None and problem.features.can_sample:
         return [start.parameters for start in field_of_starts(reduced, rng, count, initialization)]
+    if initialization != "auto":
+        reason = "initial_parameters say where to start" if initial_parameters is not None else "the features have none"
+        raise ArgumentError(f"initialization {initialization!r} is for random draws of the features, and {reason}")
     name = "initial_parameters" if initial_parameters is not None else "bounds"
     given = problem.initial_parameters if initial_parameters is None else initial_parameters
     theta = reduced.vector(given, "initial_parameters")

@@ -5,6 +5,7 @@ from itertools import cycle
 
 import numpy as np
 
+from grassvp.errors import ArgumentError
 from grassvp.reduced import ReducedProblem
 from grassvp.starts.data import data_starts
 from grassvp.starts.growth import Growth, can_grow, grow_parameters, grow_widths, narrowed
@@ -39,6 +40,9 @@ def field_of_starts(
 
     "auto" takes its turns from the data, growth and random features, as far as the features allow each of them; under a
     differential operator, which growth by residuals alone can be misled by, from random features.
+
+    Raises:
+        ArgumentError: there are no starts of the kind that was asked for.
     """
     automatic, plain = initialization == "auto", getattr(reduced.problem.features, "operator", None) is None
     sources = {
@@ -54,6 +58,11 @@ def field_of_starts(
         start = next(sources[name], None)
         if start is not None:
             starts.append(start)
+        elif not automatic and len(starts) == 1:
+            raise ArgumentError(
+                f"initialization {initialization!r} is for networks with one hidden layer and for problems without "
+                "bounds: use 'auto' or 'random'"
+            )
         else:
             exhausted |= {name} if automatic else set(sources)
     return starts

@@ -109,7 +109,9 @@ def kaufman_law(reduced, p, reference: Reference) -> None:
 def system_law(reduced, p, reference: Reference, kind: str, entries: int) -> int:
     """Row blocks of a system with the J^T J and J^T r of the Jacobian, the blocks counted; their rows add up."""
     point, full = reduced.linearize(p), reference.jacobian if kind == "golub-pereyra" else kaufman_jacobian(reference)
-    q, compressed = full.shape[1], kind == "kaufman" and wide(reference)
+    q, n, k = full.shape[1], reduced.problem.width, reduced.problem.outputs
+    rows = len(reference.residual)
+    compressed = wide(reference) and (kind == "kaufman" or rows * n + n * k < rows * k)
     columns = reduced.problem.width if compressed else reduced.problem.outputs
     blocks = list(point.system_blocks(kind, entries))
     of_rows = blocks[: len(blocks) - (reduced.problem.regularization > 0)]

@@ -6,10 +6,10 @@ import torch
 
 from grassvp import ReducedProblem, SeparableProblem, solve
 from grassvp.errors import ArgumentError
-from grassvp.features import differential_operator, mlp, under_operator
+from grassvp.features import differential_operator, from_function, mlp, under_operator
 from grassvp.starts import INITIALIZATIONS, SCALES, best_of_each_scale, field_of_starts, random_starts
 from tests.solvers.problems import least_squares_value
-from tests.starts.places import OUTPUTS, STEP, WEIGHTS, X, neurons, plane, problem, reduced
+from tests.starts.places import OUTPUTS, STEP, WEIGHTS, X, plane, problem, reduced
 
 MAKES = {
     "shallow": lambda: reduced(regularization=1e-8),
@@ -32,14 +32,10 @@ TURNS = {
     "random": [(name, "random random random random random random random") for name in MAKES],
     "data": [
         ("shallow", "random data data data"),
-        ("deep", "random"),
         ("bounds", "random data data data"),
-        ("operator", "random"),
     ],
     "growth": [
         ("shallow", "random growth growth growth growth growth growth"),
-        ("deep", "random"),
-        ("bounds", "random"),
         ("operator", "random growth growth growth growth growth growth"),
     ],
 }
@@ -126,11 +122,19 @@ def test_unknown_kinds_are_named():
             solve(problem(), initialization=kind)
 
 
-def test_given_parameters_leave_no_choice():
-    start = np.random.default_rng(0).standard_normal(12)
-    solutions = [
-        solve(problem(regularization=1e-8), initial_parameters=start, initialization=kind, max_iterations=2)
-        for kind in INITIALIZATIONS
-    ]
-    assert all(torch.equal(s.parameters, solutions[0].parameters) for s in solutions)
-    assert neurons(solutions[0].parameters)[0].shape == (6, 1)
+@pytest.mark.parametrize("initialization", ["data", "growth"])
+def test_a_kind_that_there_is_none_of_is_refused(initialization):
+    deep = SeparableProblem(mlp(1, (4, 3)), X, STEP, regularization=1e-6)
+    with pytest.raises(ArgumentError, match=f"initialization '{initialization}' is for"):
+        solve(deep, initialization=initialization, seed=0, max_iterations=2)
+    assert solve(deep, initialization="random", seed=0, max_iterations=2).iterations == 2
+
+
+def test_a_kind_is_refused_where_the_start_is_given():
+    x = np.linspace(0, 1, 30)
+    network = SeparableProblem(mlp(1, (4,)), x, np.sin(3 * x), regularization=1e-6)
+    decays = SeparableProblem(from_function(lambda p, t: torch.exp(-t[:, None] * p), [1.0, 2.0]), x, np.sin(3 * x))
+    with pytest.raises(ArgumentError, match=r"initialization 'growth' .* initial_parameters say where"):
+        solve(network, initialization="growth", initial_parameters=network.initial_parameters)
+    with pytest.raises(ArgumentError, match=r"initialization 'random' .* the features have none"):
+        solve(decays, initialization="random")
