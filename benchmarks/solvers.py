@@ -1,12 +1,13 @@
-"""Time to the loss at which scipy's joint solver ends, beside scipy, lmfit, pyglotaran and torch's optimisers.
+"""Time to the losses at which scipy's joint solver ends, beside scipy, lmfit, pyglotaran and torch's optimisers.
 
 Every solver gets the same problem, the same theta to start from and the same threads; the joint solvers start from
-small random coefficients, torch's from the least-squares ones. Per seed all of them run in turn, and medians over the
-seeds are printed: seconds to the loss L at which scipy's trust region (its defaults, exact Jacobian) ends, after half a
-minute at most, or "-" where a solver does not get there in scipy's time, and its last loss over L.
+small random coefficients, torch's from the least-squares ones. scipy's trust region runs twice, at its defaults (finite
+differences) and with the exact Jacobian, for 20 seconds at most each. Per seed all run in turn, and medians over the
+seeds are printed: seconds to the loss L of the first and to the loss L* of the second, or "-" where a solver does not
+get there in its time, and how often those are contained in what scipy needed; and the last loss over L*.
 
     regression   tanh network of width 50, m = 1,000, lam = 1e-6
-    outputs      two decays in noise, k = 1, 10, 100, 1,000 right-hand sides; above 100 scipy gets a sparse Jacobian
+    outputs      two decays in noise, k = 1, 10, 100, 1,000 right-hand sides; at 1,000 a sparse exact Jacobian alone
     iteration    one Levenberg-Marquardt iteration at (m, q) = (10,000, 300) over its floor
 
     python benchmarks/solvers.py [--seeds 5] [--only regression,outputs,iteration] [--threads 1] [--json FILE]
@@ -16,6 +17,7 @@ import argparse
 import json
 import math
 import time
+import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -27,61 +29,70 @@ import torch
 from threadpoolctl import threadpool_limits
 
 import grassvp as gv
+from grassvp import jacobians
 from grassvp.solvers import MaxIterations, Run
 
 SLACK = 1e-8  # relative: two solvers that end in one minimum differ by rounding
-LONGEST = 30.0  # seconds that the joint solver may take; where it has not ended by then, its loss at that time counts
-LEAST = 10.0  # seconds that ours may take; the others have those of the joint solver where these are more
+LONGEST = 20.0  # seconds that a joint solver may take; where it has not ended by then, its loss at that time counts
+OURS = 10.0  # seconds that each of ours may take
 ITERATIONS = [(1, 150), (2, 100), (9, 30)]  # (d, n) with (d + 1) n = 300 parameters
+DEFAULT, EXACT = "scipy trf, joint", "scipy trf, joint, exact Jacobian"
 
 
 def compare(
-    races: list[peers.Race], ours: dict[str, Any], others: dict[str, Callable], seeds: int
+    races: list[peers.Race], ours: dict[str, Any], others: dict[str, Callable], seeds: int, *, differences: bool = True
 ) -> list[dict[str, Any]]:
-    """Median seconds to the joint solver's last loss, by solver."""
-    times: dict[str, list[float]] = {}
-    losses: dict[str, list[float]] = {}
+    """Median seconds to scipy's last losses, by solver; without `differences` its exact Jacobian says both."""
+    traces: dict[str, list[peers.Trace]] = {}
     for seed in range(seeds):
-        joint = peers.scipy_trf(races[seed], seed, LONGEST)
-        level = min(joint.losses) * (1 + SLACK)
-        limit = max(LEAST, joint.seconds[-1])
-        traces = {"scipy trf, joint": joint}
-        traces |= {name: peers.ours(races[seed], LEAST, method) for name, method in ours.items()}
-        traces |= {name: run(races[seed], seed, limit) for name, run in others.items()}
-        for name, trace in traces.items():
+        race = races[seed]
+        found = {DEFAULT: peers.scipy_trf(race, seed, LONGEST, exact=False)} if differences else {}
+        found |= {EXACT: peers.scipy_trf(race, seed, LONGEST)}
+        found |= {name: peers.ours(race, OURS, method) for name, method in ours.items()}
+        found |= {name: run(race, seed, LONGEST) for name, run in others.items()}
+        for name, trace in found.items():
             if trace is not None and trace.losses:
-                times.setdefault(name, []).append(trace.first_at(level))
-                losses.setdefault(name, []).append(min(trace.losses) / min(joint.losses))
-    reference = median(times["scipy trf, joint"])
-    return [
-        {
-            "solver": name,
-            "seconds": median(found),
-            "times_sooner": reference / median(found),
-            "reached": sum(map(math.isfinite, found)),
-            "seeds": seeds,
-            "loss_ratio": median(losses[name]),
-        }
-        for name, found in times.items()
-    ]
+                traces.setdefault(name, []).append(trace)
+    references = {"L": DEFAULT if differences else EXACT, "L*": EXACT}
+    levels = {goal: [min(trace.losses) * (1 + SLACK) for trace in traces[name]] for goal, name in references.items()}
+    needed = {goal: median(seconds(traces[name], levels[goal])) for goal, name in references.items()}
+    rows = []
+    for name, runs in traces.items():
+        row: dict[str, Any] = {"solver": name, "seeds": seeds}
+        for goal, reference in needed.items():
+            times = seconds(runs, levels[goal])
+            row[goal] = {
+                "seconds": median(times),
+                "sooner": reference / median(times),
+                "reached": sum(map(math.isfinite, times)),
+            }
+        ratios = [min(trace.losses) / least for trace, least in zip(runs, levels["L*"], strict=True)]
+        rows.append(row | {"loss_ratio": median(ratios)})
+    return rows
+
+
+def seconds(runs: list[peers.Trace], levels: list[float]) -> list[float]:
+    return [trace.first_at(level) for trace, level in zip(runs, levels, strict=True)]
 
 
 def show(title: str, rows: list[dict[str, Any]]) -> None:
-    print(f"\n{title}\n{'':34} {'seconds':>9} {'sooner':>8} {'reached':>8} {'last loss / L':>14}")
+    goal = f"{'s to {}':>9} {'sooner':>8} {'reached':>8}"
+    print(f"\n{title}\n{'':34} {goal.format('L')}  {goal.format('L*')} {'last loss / L*':>15}")
     for row in rows:
-        reached = f"{row['reached']}/{row['seeds']}"
-        there = math.isfinite(row["seconds"])
-        seconds, sooner = (f"{row['seconds']:9.3f}", f"{row['times_sooner']:7.1f}x") if there else ("-", "-")
-        print(f"{row['solver']:34} {seconds:>9} {sooner:>8} {reached:>8} {row['loss_ratio']:14.3g}", flush=True)
+        cells = []
+        for goal in ("L", "L*"):
+            found = row[goal]
+            there, reached = math.isfinite(found["seconds"]), f"{found['reached']}/{row['seeds']}"
+            first, second = (f"{found['seconds']:9.3f}", f"{found['sooner']:7.1f}x") if there else ("-", "-")
+            cells.append(f"{first:>9} {second:>8} {reached:>8}")
+        print(f"{row['solver']:34} {'  '.join(cells)} {row['loss_ratio']:15.3g}", flush=True)
 
 
 def regression(seeds: int) -> list[dict[str, Any]]:
     """The network of width 50."""
     methods = {
         "LevenbergMarquardt, accelerated": None,
-        "LevenbergMarquardt": gv.LevenbergMarquardt(),
         "LevenbergMarquardt, column scales": gv.LevenbergMarquardt(scaling="columns"),
-        "TrustRegion": gv.TrustRegion(),
         "TrustRegion, exact Hessian": gv.TrustRegion("exact"),
     }
     others = {
@@ -98,7 +109,7 @@ def outputs(seeds: int) -> list[dict[str, Any]]:
     """Two decays in many right-hand sides."""
     methods = {
         "LevenbergMarquardt": None,
-        "LevenbergMarquardt, Golub-Pereyra": gv.LevenbergMarquardt("golub-pereyra"),
+        "LevenbergMarquardt, Kaufman": gv.LevenbergMarquardt("kaufman"),
     }
     found = []
     for k in (1, 10, 100, 1000):
@@ -108,25 +119,25 @@ def outputs(seeds: int) -> list[dict[str, Any]]:
         }
         if k <= 10:
             others["lmfit leastsq, joint"] = peers.lmfit_leastsq
-        rows = compare([peers.decay_race(seed, k) for seed in range(seeds)], methods, others, seeds)
+        rows = compare(
+            [peers.decay_race(seed, k) for seed in range(seeds)], methods, others, seeds, differences=k < 1000
+        )
         show(f"two decays, k = {k}", rows)
         found += [row | {"k": k} for row in rows]
-    compressed, whole = per_iteration(1000, None), per_iteration(1000, gv.LevenbergMarquardt("golub-pereyra"))
-    narrow = per_iteration(2, None)
-    print(f"\none iteration: k = 1,000 {1e3 * compressed:.2f} ms, without compression {1e3 * whole:.2f} ms ")
-    print(f"({whole / compressed:.1f}x), k = n = 2 {1e3 * narrow:.2f} ms ({compressed / narrow:.1f}x less)")
-    ratios = {"compressed": compressed, "uncompressed": whole, "k = n": narrow}
-    return [*found, {"solver": "seconds of one iteration", **ratios}]
+    times = {f"k = {k}": per_iteration(k) for k in (2, 1000)}
+    with unittest.mock.patch.object(jacobians, "compresses", lambda *_: False):
+        times["k = 1000, not compressed"] = per_iteration(1000)
+    print("\none iteration, ms: " + ", ".join(f"{name} {1e3 * value:.2f}" for name, value in times.items()))
+    return [*found, {"solver": "seconds of one iteration", **times}]
 
 
-def per_iteration(k: int, method: Any) -> float:
+def per_iteration(k: int) -> float:
     """Median seconds of a linearisation and a step with so many right-hand sides."""
     race = peers.decay_race(0, k)
     reduced = gv.ReducedProblem(race.problem)
-    method = gv.LevenbergMarquardt() if method is None else method
     times = []
     for _ in range(20):
-        run = Run(reduced, method, torch.from_numpy(race.theta), MaxIterations(3))
+        run = Run(reduced, gv.LevenbergMarquardt(), torch.from_numpy(race.theta), MaxIterations(3))
         run.advance(0)
         begin, before = time.perf_counter(), run.records[-1].evaluations
         run.advance()
@@ -135,9 +146,9 @@ def per_iteration(k: int, method: Any) -> float:
 
 
 def iteration(repeats: int) -> list[dict[str, Any]]:
-    """One iteration over its floor: features, one QR of them, one product of the Jacobian's size, one Cholesky."""
+    """One iteration over its floor: features, their QR, and a product of the Jacobian's size and a Cholesky, or a QR."""
     print("\none iteration at (m, q) = (10,000, 300), one evaluation each, milliseconds")
-    columns = {"features": 9, "qr": 7, "product": 8, "cholesky": 9, "iteration": 10, "ratio": 6}
+    columns = {"features": 9, "qr": 7, "product": 8, "factor": 8, "iteration": 10, "ratio": 6}
     print(f"{'d':>2} {'n':>4} {'damping':>8} " + " ".join(f"{name:>{size}}" for name, size in columns.items()))
     rows = []
     for d, n in ITERATIONS:
@@ -160,25 +171,32 @@ def timed_iteration(d: int, n: int, strong: bool, repeats: int) -> dict[str, flo
     H = J.T @ J
     H.diagonal().add_(float(H.diagonal().max()))
     method = gv.LevenbergMarquardt(initial_damping=1e3 if strong else 1e-12)
-    parts = {
-        "features": lambda: features(theta, problem.inputs),
-        "qr": lambda: torch.linalg.qr(Phi),
-        "product": lambda: J.T @ J,
-        "cholesky": lambda: torch.linalg.cholesky(H),
-    }
+    parts = {"features": lambda: features(theta, problem.inputs), "qr": lambda: torch.linalg.qr(Phi)}
+    if strong:  # what can be damped by the normal equations
+        parts |= {"product": lambda: J.T @ J, "factor": lambda: torch.linalg.cholesky(H)}
+    else:
+        parts |= {"product": lambda: None, "factor": lambda: torch.linalg.qr(J, mode="r")}
     samples: dict[str, list[float]] = {name: [] for name in (*parts, "iteration", "ratio")}
     for _ in range(repeats):
         floor = 0.0
         for name, part in parts.items():
             samples[name].append(elapsed(part))
             floor += samples[name][-1]
-        run = Run(reduced, method, theta, MaxIterations(10))
-        run.advance(0)
-        before = run.records[-1].evaluations
-        seconds = elapsed(lambda run=run: run.advance(1)) / max(1, run.records[-1].evaluations - before)
-        samples["iteration"].append(seconds)
-        samples["ratio"].append(seconds / floor)
+        cost = one_iteration(reduced, method, theta)
+        samples["iteration"].append(cost)
+        samples["ratio"].append(cost / floor)
     return {name: (1.0 if name == "ratio" else 1e3) * median(values) for name, values in samples.items()}
+
+
+def one_iteration(reduced: gv.ReducedProblem, method: Any, theta: torch.Tensor) -> float:
+    """Median seconds of the iterations, among the first eight, whose first trial was accepted."""
+    run, times = Run(reduced, method, theta, MaxIterations(8)), []
+    run.advance(0)
+    for number in range(1, 9):
+        before = run.records[-1].evaluations
+        cost = elapsed(lambda number=number: run.advance(number))
+        times += [cost] if run.records[-1].evaluations == before + 1 else []
+    return median(times)
 
 
 def elapsed(work: Callable[[], object]) -> float:
