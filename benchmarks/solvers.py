@@ -146,7 +146,7 @@ def per_iteration(k: int) -> float:
 
 
 def iteration(repeats: int) -> list[dict[str, Any]]:
-    """One iteration over its floor: features, their QR, and a product of the Jacobian's size and a Cholesky, or a QR."""
+    """One iteration over its floor: features, their QR, and a product of the Jacobian's size and a Cholesky or a QR."""
     print("\none iteration at (m, q) = (10,000, 300), one evaluation each, milliseconds")
     columns = {"features": 9, "qr": 7, "product": 8, "factor": 8, "iteration": 10, "ratio": 6}
     print(f"{'d':>2} {'n':>4} {'damping':>8} " + " ".join(f"{name:>{size}}" for name, size in columns.items()))

@@ -39,6 +39,7 @@ __all__ = [
     "metric",
     "metric_product",
     "model_coefficients",
+    "normal_matrix",
     "system_blocks",
     "system_rows",
     "weighted",
@@ -107,6 +108,28 @@ def system_blocks(
     residuals = [*r.split(size), *([] if r_tail is None else [r_tail])]
     for J, part in zip(_jacobian_blocks(rows, C, projection, golub_pereyra), residuals, strict=True):
         yield J, part.reshape(-1)
+
+
+def normal_matrix(
+    derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None, golub_pereyra: bool, size: int
+) -> tuple[Tensor, Tensor]:
+    """J^T J = G^T G - E^T E (+ N^T N), (q, q), without J, and the diagonal of G^T G, whose rounding it inherits.
+
+    Worth its cancellation only where what is added to it hides that. Arguments as for `system_blocks`.
+    """
+    C, whole = model_coefficients(derivatives.values, projection), _Rows.all(derivatives, projection, weights)
+    N = whole.adjoint(projection).flatten(0, 1) if golub_pereyra else None
+    if compresses(derivatives, projection, golub_pereyra):
+        C = torch.linalg.qr(C.T).R.T
+    H, inside = 0.0, 0.0
+    for start in range(0, len(whole.residual), size):
+        block = whole if size >= len(whole.residual) else whole.block(start, min(start + size, len(whole.residual)))
+        G = block.contraction(C)
+        H, inside = H + G.flatten(0, 1).T @ G.flatten(0, 1), inside + block.inside(G)
+    squares = torch.diagonal(H).clone()  # pyright: ignore[reportArgumentType]
+    E = _restricted(projection, projection.inward(inside).view(-1, C.shape[1], len(squares))).flatten(0, 1)  # pyright: ignore[reportArgumentType]
+    H = H - E.T @ E
+    return (H if N is None else H + N.T @ N), squares
 
 
 def hessian_first_order(derivatives: FeatureDerivatives, projection: Projection, weights: Tensor | None) -> Tensor:

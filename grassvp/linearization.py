@@ -137,6 +137,14 @@ class Linearization:
         size = max(1, entries // (self._system_columns(kind) * self.parameters.numel()))
         return jacobians.system_blocks(*self._factors, _is_exact(kind), size)
 
+    def normal_matrix(self, kind: str, entries: int) -> tuple[Tensor, Tensor]:
+        """J^T J, (q, q), cheaper than by J but with the rounding of the second, a diagonal (q,) that is larger.
+
+        It is formed from row blocks of at most so many entries.
+        """
+        size = max(1, entries // (self._system_columns(kind) * self.parameters.numel()))
+        return jacobians.normal_matrix(*self._factors, _is_exact(kind), size)
+
     def _system_columns(self, kind: str) -> int:
         compressed = jacobians.compresses(self.derivatives, self.projection, _is_exact(kind))
         return self.problem.width if compressed else self.problem.outputs

@@ -59,16 +59,17 @@ class GaussNewtonDescent:
             J, r = (torch.cat(parts) for parts in zip(*_blocks(point, kind, whole=True), strict=True))
             scale = _scale(self.scaling, point, lambda: torch.linalg.vector_norm(J, dim=0), held, before)
             return LeastSquaresModel(point, dual(J, r, scale.inverse), scale)
-        if self.damped and _is_strong(damping, 1.0 if before is None else before.largest, point):
-            H = sum(J.T @ J for J, _ in _blocks(point, kind))
-            squares = torch.diagonal(H)  # pyright: ignore[reportArgumentType]
-            scale = _scale(self.scaling, point, lambda: torch.sqrt(squares), held, before)
-            scale = scale.with_columns(torch.sqrt(squares))
+        largest = 1.0 if before is None else before.largest
+        if self.damped and _is_strong(damping, largest, point):
+            H, squares = point.normal_matrix(kind, _block_entries(point, kind))
+            diagonal = torch.diagonal(H).clamp_min(0.0)
+            scale = _scale(self.scaling, point, lambda: torch.sqrt(diagonal), held, before).with_columns(squares)
             if _is_strong(damping, scale.largest, point):
-                return _dense_model(point, scale, H)  # pyright: ignore[reportArgumentType]
+                return _dense_model(point, scale, H)
+            largest = 2.0 * scale.largest
         found = tall(_blocks(point, kind))
         norms = torch.linalg.vector_norm(found.triangle, dim=0)
-        scale = _scale(self.scaling, point, lambda: norms, held, before).with_columns(norms)
+        scale = replace(_scale(self.scaling, point, lambda: norms, held, before), largest=0.5 * largest)
         return LeastSquaresModel(point, replace(found, triangle=found.triangle * scale.inverse), scale)
 
     def _krylov(self, point: LeastSquaresPoint, inverse: Tensor, damping: float) -> Compressed:
@@ -151,13 +152,17 @@ def estimated_norms(point: LeastSquaresPoint) -> Tensor:
 
 def _blocks(point: LeastSquaresPoint, kind: str, *, whole: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
     """The rows of the Gauss-Newton system: in one block, or in blocks that fit in cache where that is not asked for."""
-    size = math.prod(point.system_shape(kind))
-    room = max(1, point.memory_limit // (COPIES * point.residual.element_size()))
-    return point.system_blocks(kind, size if whole or size <= min(WHOLE, room) else min(CACHED, room))
+    return point.system_blocks(kind, math.prod(point.system_shape(kind)) if whole else _block_entries(point, kind))
+
+
+def _block_entries(point: LeastSquaresPoint, kind: str) -> int:
+    """Entries of a row block: all there are, or what fits in cache; neither above the memory limit."""
+    size, room = math.prod(point.system_shape(kind)), point.memory_limit // (COPIES * point.residual.element_size())
+    return size if size <= min(WHOLE, room) else max(1, min(CACHED, room))
 
 
 def _is_strong(damping: float, largest: float, point: LeastSquaresPoint) -> bool:
-    """Whether mu is so far above the rounding of J^T J, of largest diagonal entry `largest`, that it may be formed."""
+    """Whether mu is so far above the rounding of J^T J, which goes like `largest`, that it may be formed."""
     return damping >= STRONG * torch.finfo(point.residual.dtype).eps * largest
 
 

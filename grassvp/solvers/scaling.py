@@ -25,7 +25,7 @@ class Scale:
         held: (q,) entries that must not move, or None.
         units: (q,) natural sizes of the parameters, for `parameter_scale`.
         factor: what turns the parameters' sizes into column norms, for `parameter_scale`.
-        largest: largest squared column of J D^-1 at this point.
+        largest: what the rounding of D^-1 J^T J D^-1 goes like, its largest diagonal entry or more, as far as known.
     """
 
     weights: Tensor
@@ -34,9 +34,9 @@ class Scale:
     factor: float = 0.0
     largest: float = 1.0
 
-    def with_columns(self, norms: Tensor) -> "Scale":
-        """The same scale, told the norms of the columns of J."""
-        return replace(self, largest=float((norms * self.inverse).max()) ** 2)
+    def with_columns(self, squares: Tensor) -> "Scale":
+        """The same scale, told the diagonal of a matrix, here scaled on both sides."""
+        return replace(self, largest=float((squares * self.inverse**2).max()))
 
     @property
     def inverse(self) -> Tensor:

@@ -125,6 +125,15 @@ def system_law(reduced, p, reference: Reference, kind: str, entries: int) -> int
     return len(blocks)
 
 
+def normal_matrix_law(reduced, p, reference: Reference, kind: str, entries: int) -> None:
+    """J^T J without J, and the squared columns of G that say how much cancels in it."""
+    point, J = reduced.linearize(p), reference.jacobian if kind == "golub-pereyra" else kaufman_jacobian(reference)
+    H, squares = point.normal_matrix(kind, entries)
+    close(H, J.T @ J, 2 * allowed(reference, "jacobian") * norm(J) + 100 * EPS * float(squares.max()), "J^T J")
+    least = np.sum(kaufman_jacobian(reference) ** 2, axis=0)
+    assert (squares.numpy() >= (1 - 1e-9) * least).all()
+
+
 def wide(reference: Reference) -> bool:
     """More outputs than features."""
     return reference.residual.shape[1] > reference.features.shape[1]

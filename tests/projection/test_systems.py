@@ -29,6 +29,30 @@ def test_row_blocks_make_up_the_whole_system(name, lam, kind):
     assert counts == [blocks + (lam > 0) for blocks in (1, 5, 10, 30)]
 
 
+@pytest.mark.parametrize("k", [1, 3, 9])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lam", LAMS)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "offset"])
+def test_the_normal_matrix_needs_no_jacobian(name, lam, kind, k):
+    case = dense_case(name, lam, k=k)
+    for entries in (10**9, 7 * k * case.theta.size):
+        laws.normal_matrix_law(case.reduced, case.theta, case.reference, kind, entries)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nor_does_that_of_an_offset(kind):
+    case = dense_case("offset", 1e-3)
+    laws.normal_matrix_law(case.reduced, case.theta, case.reference, kind, 10**9)
+
+
+@pytest.mark.parametrize("what", ["inside", "adjoint", "contraction"])
+def test_a_part_that_is_left_out_of_the_normal_matrix_is_noticed(what, monkeypatch):
+    case, original = dense_case("mlp-4", 1e-3), getattr(jacobians._Rows, what)
+    monkeypatch.setattr(jacobians._Rows, what, lambda self, *a: 0.5 * original(self, *a))
+    with pytest.raises(AssertionError):
+        laws.normal_matrix_law(case.reduced, case.theta, case.reference, "golub-pereyra", 10**9)
+
+
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("name", ["mlp-4", "function", "offset"])
 def test_one_output(name, weighted):

@@ -47,6 +47,11 @@ class Point:
         self.calls.append(("blocks", kind, size))
         yield from zip(J.split(size), self.residual.reshape(-1).split(size), strict=True)
 
+    def normal_matrix(self, kind, entries):
+        self.calls.append(("normal", kind))
+        J = self.matrix if kind == self.preferred_jacobian else 2.0 * self.matrix
+        return J.T @ J, torch.sum(J * J, dim=0)
+
     def jacobian_product(self, direction):
         self.calls.append("product")
         return (self.matrix @ direction).view(self.residual.shape)
