@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from grassvp.arrays import check_count, check_nonnegative, to_tensor
+from grassvp.arrays import check_count, check_nonnegative, safe_norm, to_tensor
 from grassvp.bounds import Box, check_box
 from grassvp.continuation import Continuation
 from grassvp.errors import ArgumentError, ArgumentTypeError, GrassvpError
@@ -19,6 +19,8 @@ __all__ = ["MEMORY_LIMIT", "SeparableProblem"]
 
 MEMORY_LIMIT = 2**31
 """Bytes that the derivatives of one linearisation may take by default."""
+
+SMALLEST = 1e-130  # norm of the targets whose square, times the square of a rounding error, is still a normal number
 
 
 class SeparableProblem:
@@ -86,6 +88,7 @@ class SeparableProblem:
         self.features = as_feature_map(features).cast(dtype, y.device).limited(self.memory_limit // 8)
         self.inputs = self.features.prepare(x.to(dtype))
         self.weights = _check_weights(weights, self.targets)
+        _check_size(self.weighted_targets)
         self.continuation = regularization if isinstance(regularization, Continuation) else None
         lam = regularization if self.continuation is None else self.continuation.stop
         self.regularization = check_nonnegative(lam, "regularization")
@@ -269,6 +272,16 @@ class SeparableProblem:
         return (
             f"SeparableProblem({self.rows} rows, {self.width} features, {self.outputs} outputs, "
             f"{self.features.initial.numel()} parameters, regularization {self.regularization:g}{weights})"
+        )
+
+
+def _check_size(weighted_targets: Tensor) -> None:
+    """Raise where the square of the norm, which values and gradients go like, overflows or loses digits."""
+    size = safe_norm(weighted_targets)
+    if not (size == 0.0 or SMALLEST <= size <= 1.0 / SMALLEST):
+        raise ArgumentError(
+            f"targets, times their weights, have norm {size:.3g}, whose square float64 cannot hold to all digits: "
+            f"it must be between {SMALLEST:g} and {1.0 / SMALLEST:g}; scale them"
         )
 
 
