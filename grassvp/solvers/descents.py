@@ -59,18 +59,38 @@ class GaussNewtonDescent:
             J, r = (torch.cat(parts) for parts in zip(*_blocks(point, kind, whole=True), strict=True))
             scale = _scale(self.scaling, point, lambda: torch.linalg.vector_norm(J, dim=0), held, before)
             return LeastSquaresModel(point, dual(J, r, scale.inverse), scale)
-        largest = 1.0 if before is None else before.largest
-        if self.damped and _is_strong(damping, largest, point):
-            H, squares = point.normal_matrix(kind, _block_entries(point, kind))
-            diagonal = torch.diagonal(H).clamp_min(0.0)
-            scale = _scale(self.scaling, point, lambda: torch.sqrt(diagonal), held, before).with_columns(squares)
-            if _is_strong(damping, scale.largest, point):
-                return _dense_model(point, scale, H)
-            largest = 2.0 * scale.largest
+        model, cancelling = self._normal(point, kind, damping, before, held)
+        if model is not None:
+            return model
         found = tall(_blocks(point, kind))
         norms = torch.linalg.vector_norm(found.triangle, dim=0)
-        scale = replace(_scale(self.scaling, point, lambda: norms, held, before), largest=0.5 * largest)
+        scale = _scale(self.scaling, point, lambda: norms, held, before)
+        scale = replace(scale, largest=scale.size_of(norms**2), cancelling=cancelling)
         return LeastSquaresModel(point, replace(found, triangle=found.triangle * scale.inverse), scale)
+
+    def _normal(
+        self, point: LeastSquaresPoint, kind: str, damping: float, before: Scale | None, held: Tensor | None
+    ) -> tuple[QuadraticModel | None, float]:
+        """The model from J^T J where the damping hides its rounding, and how much cancels when it is made without J."""
+        largest, cancelling = (1.0, 1.0) if before is None else (before.largest, 0.5 * before.cancelling)
+        if not (self.damped and _is_strong(damping, largest, point)):
+            return None, cancelling
+        if _is_strong(damping, cancelling, point):
+            H, squares = point.normal_matrix(kind, _block_entries(point, kind))
+            scale = self._of_normal(point, H, before, held)
+            cancelling = scale.size_of(squares)
+            if _is_strong(damping, cancelling, point):
+                return _dense_model(point, replace(scale, cancelling=cancelling), H), cancelling
+        H = sum(J.T @ J for J, _ in _blocks(point, kind))
+        scale = self._of_normal(point, H, before, held)  # pyright: ignore[reportArgumentType]
+        if not _is_strong(damping, scale.largest, point):
+            return None, cancelling
+        return _dense_model(point, replace(scale, cancelling=cancelling), H), cancelling  # pyright: ignore[reportArgumentType]
+
+    def _of_normal(self, point: LeastSquaresPoint, H: Tensor, before: Scale | None, held: Tensor | None) -> Scale:
+        squares = torch.diagonal(H).clamp_min(0.0)
+        scale = _scale(self.scaling, point, lambda: torch.sqrt(squares), held, before)
+        return replace(scale, largest=scale.size_of(squares))
 
     def _krylov(self, point: LeastSquaresPoint, inverse: Tensor, damping: float) -> Compressed:
         shape = point.residual.shape

@@ -5,7 +5,7 @@ residual; the parameters' sizes let sharp neurons, whose columns are large and c
 own weights.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,7 +25,8 @@ class Scale:
         held: (q,) entries that must not move, or None.
         units: (q,) natural sizes of the parameters, for `parameter_scale`.
         factor: what turns the parameters' sizes into column norms, for `parameter_scale`.
-        largest: what the rounding of D^-1 J^T J D^-1 goes like, its largest diagonal entry or more, as far as known.
+        largest: largest squared column of J D^-1 at this point, which the rounding of J^T J goes like.
+        cancelling: the same of what J^T J is a small difference of when it is made without J, as far as it is known.
     """
 
     weights: Tensor
@@ -33,10 +34,11 @@ class Scale:
     units: Tensor | None = None
     factor: float = 0.0
     largest: float = 1.0
+    cancelling: float = 1.0
 
-    def with_columns(self, squares: Tensor) -> "Scale":
-        """The same scale, told the diagonal of a matrix, here scaled on both sides."""
-        return replace(self, largest=float((squares * self.inverse**2).max()))
+    def size_of(self, diagonal: Tensor) -> float:
+        """The largest entry of the diagonal of a matrix, scaled on both sides."""
+        return float((diagonal * self.inverse**2).max())
 
     @property
     def inverse(self) -> Tensor:

@@ -206,6 +206,31 @@ def test_what_is_strong_goes_by_the_largest_column_at_this_point():
     assert isinstance(descent(second, before, 1.1e6 * LEVEL), QuadraticModel)
 
 
+class Cancelling(Point):
+    """J^T J without J is a difference of matrices a million times as large."""
+
+    def normal_matrix(self, kind, entries):
+        H, squares = super().normal_matrix(kind, entries)
+        return H, 1e6 * squares
+
+
+def test_what_cancels_is_made_with_the_jacobian_and_not_tried_again_at_once():
+    plain = linear(20, 5)
+    point = Cancelling(plain.residual, plain.matrix)
+    descent = GaussNewtonDescent(linear_algebra="dense", damped=True)
+    model = descent(point, None, 1e3 * LEVEL)
+    assert isinstance(model, QuadraticModel) and model.scale.cancelling == pytest.approx(1e6)
+    assert [call[0] for call in point.calls] == ["normal", "blocks"]
+    expected = GaussNewtonDescent(linear_algebra="dense", damped=True)(plain, None, 1e3 * LEVEL)
+    torch.testing.assert_close(model.matrix, expected.matrix, rtol=1e-12, atol=1e-12)
+    point.calls.clear()
+    after = descent(point, model, 1e3 * LEVEL)
+    assert [call[0] for call in point.calls] == ["blocks"] and after.scale.cancelling == pytest.approx(5e5)
+    point.calls.clear()
+    assert isinstance(descent(point, after, 2e6 * LEVEL), QuadraticModel)
+    assert [call[0] for call in point.calls] == ["normal"]
+
+
 # --- products alone -------------------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ def test_what_is_held_has_no_inverse():
     scale = Scale(vector(2.0, 4.0), torch.tensor([True, False]))
     assert scale.inverse.tolist() == [0.0, 0.25]
     assert Scale(vector(2.0, 4.0)).inverse.tolist() == [0.5, 0.25]
-    assert scale.with_columns(vector(100.0, 4.0)).largest == 0.25, "of a column that is held nothing is said"
+    assert scale.size_of(vector(100.0, 4.0)) == 0.25, "of a column that is held nothing is said"
 
 
 def test_reach():
