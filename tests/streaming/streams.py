@@ -53,17 +53,3 @@ def run(batches, features=None, **options):
     """`solve_stream` with few epochs and lam = 0 unless told otherwise."""
     features = decay_features() if features is None else features
     return solve_stream(features, batches, **({"epochs": 2, "regularization": 0.0} | options))
-
-
-class Recorder:
-    """A callback that keeps every record."""
-
-    def __init__(self):
-        self.records = []
-
-    def __call__(self, record):
-        self.records.append(record)
-
-    @property
-    def parameters(self):
-        return np.array([record.parameters.double().numpy() for record in self.records])

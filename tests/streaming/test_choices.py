@@ -9,7 +9,8 @@ from grassvp.projection import StreamingProjection
 from grassvp.streaming import solving
 from grassvp.streaming.running import Limits, Run
 from tests.laws.reduced import close, norm
-from tests.streaming.streams import Recorder, decay, decay_features, decays, network, run, teacher, whole
+from tests.solvers.problems import Recorder
+from tests.streaming.streams import decay, decay_features, decays, network, run, teacher, whole
 
 NOISY = decays(2, noise=0.1)
 

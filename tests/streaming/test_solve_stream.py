@@ -15,8 +15,8 @@ from grassvp.features import from_function
 from grassvp.streaming import evaluation, running
 from grassvp.streaming.batches import BatchStream
 from tests.laws.reduced import close, norm
-from tests.solvers.problems import tower
-from tests.streaming.streams import Recorder, decay_features, decays, network, run, teacher, whole
+from tests.solvers.problems import Recorder, tower
+from tests.streaming.streams import decay_features, decays, network, run, teacher, whole
 
 NOISY = decays(2, noise=0.1)
 

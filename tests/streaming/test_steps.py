@@ -16,7 +16,8 @@ from grassvp.streaming.memory import Memory
 from grassvp.streaming.rows import LinearizedRows
 from tests.laws.reduced import close, norm
 from tests.solvers import problems
-from tests.streaming.streams import Recorder, decay_features, decays, network, run, teacher, whole
+from tests.solvers.problems import Recorder
+from tests.streaming.streams import decay_features, decays, network, run, teacher, whole
 
 CASES = {  # name: features, one batch of all the data
     "decays": lambda: (decay_features(), decays(2, noise=0.1, rows=40, size=40)),
