@@ -17,7 +17,8 @@ LOADED = experiments.load("surfaces", ROOT / "experiments")
 MODULE = sys.modules[LOADED.run.__module__]
 TINY = {"surfaces": ("peaks", "friedman"), "width": 5, "deep": (4, 3), "rows": 40, "validation": 30, "seconds": 0.05}
 PAIRS = ("peaks_shallow", "peaks_deep", "friedman_shallow", "friedman_deep")
-METHODS = ("varpro", "adam", "lbfgs")
+JOINT = ("adam", "lbfgs", "adam_zero", "lbfgs_zero")
+METHODS = ("varpro", *JOINT)
 
 
 def run(directory, **changes):
@@ -59,9 +60,9 @@ def test_metrics_follow_from_what_is_stored(record):
         fits, metrics = record.read_arrays(pair), record.metrics
         losses, errors = ({m: float(fits[f"{m}_{key}"]) for m in METHODS} for key in ("loss", "validation"))
         assert metrics[f"{pair}_loss"] == losses["varpro"] and metrics[f"{pair}_validation"] == errors["varpro"]
-        ratio = min(losses["adam"], losses["lbfgs"]) / losses["varpro"]
+        ratio = min(losses[name] for name in JOINT) / losses["varpro"]
         assert metrics[f"{pair}_loss_ratio"] == pytest.approx(ratio, rel=1e-12)
-        ratio = min(errors["adam"], errors["lbfgs"]) / errors["varpro"]
+        ratio = min(errors[name] for name in JOINT) / errors["varpro"]
         assert metrics[f"{pair}_validation_ratio"] == pytest.approx(ratio, rel=1e-12)
         assert losses["varpro"] <= metrics[f"{pair}_random_features_loss"] == float(fits["random_features_loss"])
         for method in METHODS:
@@ -100,6 +101,7 @@ def test_joint_methods_start_from_the_best_random_features(record):
         fits = record.read_arrays(pair)
         for method in ("adam", "lbfgs"):
             assert fits[f"{method}_value"][0] == pytest.approx(float(fits["random_features_loss"]), rel=1e-6)
+            assert fits[f"{method}_zero_value"][0] > float(fits["random_features_loss"])
 
 
 def test_points_and_starts_follow_the_seed(record, tmp_path):
@@ -112,9 +114,9 @@ def test_points_and_starts_follow_the_seed(record, tmp_path):
 @pytest.mark.parametrize(
     ("fits", "expected"),
     [
-        ((2.0, 6.0, 4.0), (2.0, 2.0)),
-        ((4.0, 1.0, 8.0), (4.0, 0.25)),
-        ((0.0, 1.0, 2.0), (0.0, np.inf)),
+        ((2.0, 6.0, 4.0, 8.0, 5.0), (2.0, 2.0)),
+        ((4.0, 9.0, 8.0, 7.0, 1.0), (4.0, 0.25)),
+        ((0.0, 1.0, 2.0, 1.0, 2.0), (0.0, np.inf)),
     ],
 )
 def test_ratios(fits, expected):
