@@ -197,4 +197,7 @@ def figures(record: Record) -> None:
             fits = record.read_arrays(f"{surface}_{kind}")
             curves = {label: (fits[f"{name}_seconds"], fits[f"{name}_value"]) for name, label in LABELS.items()}
             plots.convergence(axes[row, column], curves, xlabel="seconds", ylabel="loss", title=f"{surface}, {network}")
+            axes[row, column].get_legend().remove()
+            handles = axes[row, column].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(LABELS))
     record.figure("losses", figure)
