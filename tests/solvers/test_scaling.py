@@ -107,11 +107,11 @@ def test_iterates_do_not_depend_on_the_units_of_the_inputs(method, factor):
     for f in (1.0, factor):
         problem = SeparableProblem(mlp(1, (6,)), f * X, CURVE, regularization=1e-4)
         start = START * np.repeat([1.0 / f, 1.0], 6)
-        values.append(
-            solve(problem, method, initial_parameters=start, max_iterations=6, tolerance=0.0).history["value"]
-        )
-    assert len(values[0]) == 7 and values[0][-1] < 0.99 * values[0][0]
-    np.testing.assert_allclose(values[1], values[0], rtol=1e-4)
+        values.append(solve(problem, method, initial_parameters=start, **STEPS).history["value"])
+    assert len(values[0]) == 9 and values[0][-1] < 0.99 * values[0][0]
+    # Whether conjugate gradients take one more product can hang on a rounding, which 1000 does not leave alone.
+    kept = 7 if method is METHODS["TR steihaug"] else 9
+    np.testing.assert_allclose(values[1][:kept], values[0][:kept], rtol=1e-4)
 
 
 @pytest.mark.parametrize("widths", [(5,), (4, 3)], ids=str)
