@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from grassvp import errors, features
 from grassvp.continuation import Continuation
+from grassvp.criterion import CriterionProblem
 from grassvp.growing import grow
 from grassvp.linearization import Linearization
 from grassvp.multistarts import multistart
+from grassvp.projection import rules
 from grassvp.reduced import ReducedProblem
+from grassvp.selecting import minimize_criterion
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import (
     FirstOrder,
@@ -24,12 +27,13 @@ from grassvp.solving import solve
 from grassvp.streaming import solve_stream
 
 if TYPE_CHECKING:
-    from grassvp import riemannian, statistics, theory
+    from grassvp import rank, riemannian, statistics, surgery, theory
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Continuation",
+    "CriterionProblem",
     "FirstOrder",
     "GaussNewton",
     "GradientFlow",
@@ -44,17 +48,21 @@ __all__ = [
     "errors",
     "features",
     "grow",
+    "minimize_criterion",
     "multistart",
+    "rank",
     "riemannian",
+    "rules",
     "solve",
     "solve_stream",
     "statistics",
+    "surgery",
     "theory",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """`riemannian`, `statistics` and `theory` on first use: they bring pymanopt and parts of scipy along."""
-    if name in ("riemannian", "statistics", "theory"):
+    """Rooms on first use: some bring pymanopt and parts of scipy along."""
+    if name in ("rank", "riemannian", "statistics", "surgery", "theory"):
         return import_module(f"grassvp.{name}")
     raise AttributeError(f"module 'grassvp' has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """Continuation in the regularisation: problems from a large lam to a small one, each from where the last one ended."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ class Continuation:
 
     A large lam smooths the reduced landscape and keeps the coefficients small; the problem is the one at `stop`, and
     the earlier stages only say where its solve starts. A solve that ends on the way is valued at `stop` all the same.
+    With `until` the path may end earlier, and the problem is the one at the lam where it does.
 
     Attributes:
         start: the first lam.
@@ -23,6 +25,7 @@ class Continuation:
         factor: from one lam to the next, > 0 and < 1.
         iterations: of each stage but the last, which has what `max_iterations` leaves.
         smallest: last lam > 0 where `stop` is 0, relative to `start`.
+        until: a rule or its name; the path then ends at the first lam that is no larger than what it chooses there.
     """
 
     start: float
@@ -30,6 +33,7 @@ class Continuation:
     factor: float = 0.1
     iterations: int = 20
     smallest: float = 1e-12
+    until: Any = None
 
     def __post_init__(self) -> None:
         """Check the options."""

@@ -12,7 +12,7 @@ from grassvp import jacobians
 from grassvp.arrays import check_choice
 from grassvp.bounds import Box
 from grassvp.features import FeatureDerivatives
-from grassvp.projection import Projection
+from grassvp.projection import Choice, Projection, Rule
 from grassvp.separable import SeparableProblem
 from manifolds.subspaces import distance_of_cosines, geodesic_distance
 
@@ -78,6 +78,10 @@ class Linearization:
     def regularization(self) -> float:
         """Lam."""
         return self.problem.regularization
+
+    def chosen(self, rule: Rule) -> Choice:
+        """What a rule chooses for lam at these features, whatever lam was solved for."""
+        return self.problem.chosen(self.derivatives.values, self.projection, rule)
 
     @property
     def differentiable(self) -> bool:

@@ -21,7 +21,8 @@ class ReducedProblem:
 
     Methods take theta (q,) as numpy or torch and answer in kind; `linearize` returns torch tensors. A derivative at a
     theta whose features overflow raises `NonFiniteError`; the value there is infinite.
-    At lam = 0 the value is differentiable where the rank of Phi is locally constant.
+    At lam = 0 the value is differentiable where the rank of Phi is locally constant. A rule's lam is the one that it
+    chose at the features' own parameters; `chosen_at` takes another.
     """
 
     def __init__(self, problem: SeparableProblem) -> None:
@@ -47,6 +48,21 @@ class ReducedProblem:
         with torch.no_grad():
             derivatives = problem.features.derivatives(theta, problem.inputs)
         return Linearization(theta, problem, derivatives, problem.project(derivatives.values))
+
+    def chosen_at(self, parameters: Any) -> "ReducedProblem":
+        """The problem with the lam that its rule chooses at theta, rounded as a solve does; itself without a rule.
+
+        Where the features at theta are not finite it keeps the lam that it has.
+        """
+        problem = self.problem
+        if problem.rule is None:
+            return self
+        try:
+            point = parameters if isinstance(parameters, Linearization) else self.linearize(parameters)
+        except NonFiniteError:
+            return self
+        lam = problem.rounded(point.chosen(problem.rule).regularization)
+        return ReducedProblem(problem.with_regularization(lam))
 
     def value(self, parameters: Any) -> float:
         """psi(theta); infinite where the features are not finite."""

@@ -7,20 +7,29 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from grassvp.arrays import check_count, check_nonnegative, safe_norm, to_tensor
+from grassvp.arrays import check_count, check_nonnegative, to_tensor
 from grassvp.bounds import Box, check_box
 from grassvp.continuation import Continuation
-from grassvp.errors import ArgumentError, ArgumentTypeError, GrassvpError
+from grassvp.data import check_features, check_noise_level, check_size, check_weights
+from grassvp.errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from grassvp.features import FeatureMap, as_feature_map
 from grassvp.jacobians import model_coefficients
-from grassvp.projection import Projection, bounded_projection, default_rank_tolerance, project
+from grassvp.projection import (
+    Choice,
+    Data,
+    Projection,
+    Rule,
+    Spectrum,
+    bounded_projection,
+    check_rule,
+    default_rank_tolerance,
+    project,
+)
 
 __all__ = ["MEMORY_LIMIT", "SeparableProblem"]
 
 MEMORY_LIMIT = 2**31
 """Bytes that the derivatives of one linearisation may take by default."""
-
-SMALLEST = 1e-130  # norm of the targets whose square, times the square of a rounding error, is still a normal number
 
 
 class SeparableProblem:
@@ -35,6 +44,9 @@ class SeparableProblem:
     weights: Tensor | None
     regularization: float
     continuation: Continuation | None
+    rule: Rule | None
+    until: Rule | None
+    noise_level: float | None
     rank_tolerance: float
     width: int
     bounds: Box | None
@@ -48,7 +60,8 @@ class SeparableProblem:
         targets: object,
         *,
         weights: object = None,
-        regularization: float | Continuation = 0.0,
+        regularization: float | str | Rule | Continuation = 0.0,
+        noise_level: float | None = None,
         bounds: object = None,
         coefficient_bounds: object = None,
         rank_tolerance: float | None = None,
@@ -63,7 +76,11 @@ class SeparableProblem:
             inputs: (m, d) or (m,) rows, numpy or torch; for `from_function` whatever shape the function expects.
             targets: (m,) or (m, k).
             weights: (m,) weights >= 0 that multiply the rows of Phi and Y; None for ones.
-            regularization: lam >= 0 in the units of the weighted features squared, or a `Continuation` down to it.
+            regularization: lam >= 0 in the units of the weighted features squared; or how it is chosen: "auto", "gcv",
+                "evidence", "discrepancy", "predictive-risk", "l-curve", "cross-validation", or a rule of
+                `grassvp.rules`; or a `Continuation` down to it. A rule chooses at the features' own parameters here,
+                and a solve chooses again at its iterates.
+            noise_level: standard deviation > 0 of an entry of the targets, for the rules that need it.
             bounds: (lower, upper) for theta, numbers or (q,) arrays, None or inf where there is none. A minimum is then
                 where the gradient vanishes but for entries that point out of the box.
             coefficient_bounds: (lower, upper) for C, numbers or arrays that broadcast to (n, k); (0, None) asks for
@@ -87,12 +104,16 @@ class SeparableProblem:
         self.memory_limit = check_count(memory_limit, "memory_limit", least=2**20)
         self.features = as_feature_map(features).cast(dtype, y.device).limited(self.memory_limit // 8)
         self.inputs = self.features.prepare(x.to(dtype))
-        self.weights = _check_weights(weights, self.targets)
-        _check_size(self.weighted_targets)
+        self.weights = check_weights(weights, self.targets)
+        check_size(self.weighted_targets)
+        self.noise_level = check_noise_level(noise_level)
         self.continuation = regularization if isinstance(regularization, Continuation) else None
+        self.rule = check_rule(regularization, self.noise_level) if isinstance(regularization, str | Rule) else None
         lam = regularization if self.continuation is None else self.continuation.stop
-        self.regularization = check_nonnegative(lam, "regularization")
-        self.width = self._check_features()
+        self.regularization = 0.0 if self.rule is not None else check_nonnegative(lam, "regularization")
+        until = None if self.continuation is None else self.continuation.until
+        self.until = None if until is None else check_rule(until, self.noise_level)
+        self.width = check_features(self.features, self.inputs, self.targets)
         self.bounds = check_box(bounds, self.features.initial, "bounds")
         coefficients = self.targets.new_empty(self.width, self.outputs)
         self.coefficient_bounds = check_box(coefficient_bounds, coefficients, "coefficient_bounds")
@@ -101,6 +122,7 @@ class SeparableProblem:
         if not isinstance(column_scaling, bool):
             raise ArgumentTypeError(f"column_scaling must be True or False, got {column_scaling!r}")
         self.column_scaling = column_scaling
+        self._choose()
 
     @property
     def rows(self) -> int:
@@ -144,16 +166,39 @@ class SeparableProblem:
         other.features = features
         with torch.no_grad():
             other.width = features(features.initial, self.inputs).shape[1]
+        other.rank_tolerance = other._check_rank_tolerance(self._given_rank_tolerance)
         for known in ("units", "constraints"):
             vars(other).pop(known, None)
         return other
 
     def with_regularization(self, regularization: float) -> "SeparableProblem":
-        """The same problem with another lam and the rank tolerance that goes with it, without continuation."""
+        """The same problem with this lam and the rank tolerance that goes with it, without a rule or continuation."""
         other = copy.copy(self)
-        other.regularization, other.continuation = check_nonnegative(regularization, "regularization"), None
+        other.regularization = check_nonnegative(regularization, "regularization")
+        other.continuation = other.rule = other.until = None
         other.rank_tolerance = other._check_rank_tolerance(self._given_rank_tolerance)
         return other
+
+    def regularized_like(self, other: "SeparableProblem") -> "SeparableProblem":
+        """The same problem with the lam, the rule and the continuation of another one."""
+        same = copy.copy(self)
+        same.regularization, same.rank_tolerance = other.regularization, other.rank_tolerance
+        same.rule, same.continuation, same.until = other.rule, other.continuation, other.until
+        return same
+
+    def chosen(self, values: Tensor, projection: Projection, rule: Rule) -> Choice:
+        """What a rule chooses for given feature values Phi and their projection, whatever lam that has."""
+        fixed = values[:, self.width :]
+        fixed = fixed if self.weights is None else self.weights[:, None] * fixed
+        targets = self.weighted_targets - fixed if fixed.shape[1] else self.weighted_targets
+        return rule.choose(Data(Spectrum.of(projection, targets), targets, self.weights, self.noise_level))
+
+    def rounded(self, regularization: float) -> float:
+        """Lam rounded to quarters of an octave, so that a rule applied to its own result comes back to it."""
+        if regularization == 0.0:
+            return 0.0
+        unit = 1.0 if self.weights is None else float(torch.mean(self.weights.double() ** 2))
+        return unit * 2.0 ** (round(4.0 * math.log2(regularization / unit)) / 4.0)
 
     def value_rounding(self, value: float) -> float:
         """Size of the rounding error of a value 1/2 ||r||^2: eps ||r|| ||W Y||, as r carries the errors of W Y."""
@@ -195,37 +240,23 @@ class SeparableProblem:
             raise ArgumentError(f"inputs of shape {tuple(x.shape)} do not fit the features: {error}") from error
         return values[:, 0] if self._squeeze else values
 
-    def _check_features(self) -> int:
-        """Width n of Phi; raises unless the features are a matrix with as many rows as the targets."""
-        theta = self.features.initial
+    def _choose(self) -> None:
+        """Take the lam that the rule chooses at the features' own parameters, 0 where they are not finite."""
+        if self.coefficient_bounds is not None and (self.rule or self.until) is not None:
+            raise ArgumentError(
+                "regularization: the rules choose lam for free coefficients and the problem has coefficient_bounds; "
+                "give a number"
+            )
+        if self.rule is None:
+            return
+        with torch.no_grad():
+            values = self.features(self.features.initial, self.inputs)
         try:
-            with torch.no_grad():
-                Phi = self.features(theta, self.inputs)
-        except GrassvpError:
-            raise
-        except Exception as error:
-            raise ArgumentError(f"features failed on inputs of shape {tuple(self.inputs.shape)}: {error}") from error
-        if not isinstance(Phi, Tensor):
-            raise ArgumentTypeError(f"features must return a torch tensor, got {type(Phi).__name__}")
-        if Phi.ndim != 2 or Phi.shape[0] != self.rows or Phi.shape[1] == 0:
-            raise ArgumentError(
-                f"features must return shape ({self.rows}, n), a row for each row of targets; got {tuple(Phi.shape)} "
-                f"for inputs of shape {tuple(self.inputs.shape)}"
-            )
-        if Phi.dtype != self.targets.dtype or Phi.device != self.targets.device:
-            raise ArgumentTypeError(
-                f"features must return {self.targets.dtype} on {self.targets.device}, got {Phi.dtype} on {Phi.device}"
-            )
-        if self.features.row_by_row and self.rows > 1:
-            self._check_independent_rows()
-        self._check_differentiable()
-        fixed = self.features.offset_columns(theta, self.inputs)
-        if fixed not in (0, self.outputs):
-            raise ArgumentError(
-                f"features: the offset must have shape ({self.rows}, {self.outputs}), a column for each "
-                f"output of the targets; got {fixed} columns"
-            )
-        return Phi.shape[1] - fixed
+            lam = self.chosen(values, self.with_regularization(1.0).project(values), self.rule).regularization
+        except NonFiniteError:
+            return
+        self.regularization = self.rounded(lam)
+        self.rank_tolerance = self._check_rank_tolerance(self._given_rank_tolerance)
 
     def _check_rank_tolerance(self, value: object) -> float:
         if value is None:
@@ -235,62 +266,11 @@ class SeparableProblem:
             raise ArgumentError(f"rank_tolerance must be < 1, got {tolerance}")
         return tolerance
 
-    def _check_independent_rows(self) -> None:
-        """Raise where the first or the last row of Phi changes when the other inputs are left out."""
-        theta = self.features.initial
-        theta = theta + 0.01 * (1 + theta.abs())  # a coupling may be switched off at the start
-        try:
-            together = self.features(theta, self.inputs)[[0, -1]]
-            alone = torch.cat([self.features(theta, self.inputs[:1]), self.features(theta, self.inputs[-1:])])
-            allowed = torch.finfo(together.dtype).eps ** 0.5 * (1 + together.abs())
-            coupled = alone.shape != together.shape or bool(((alone - together).abs() > allowed).any())
-        except Exception:
-            coupled = True
-        if coupled:
-            raise ArgumentError(
-                "features couples the rows, is random or keeps state: a row changes, or fails, when it is evaluated "
-                "alone. Give such a model as features.from_function(function, parameters)"
-            )
-
-    def _check_differentiable(self) -> None:
-        """Raise where torch.func cannot differentiate the features, for example because they leave torch."""
-        zero, theta, features = self.targets.new_zeros, self.features.initial, self.features
-        try:
-            derivatives = features.derivatives(theta, self.inputs)
-            derivatives.pullback(zero(self.rows, 1), zero(derivatives.values.shape[1], 1))
-            if features.row_by_row:
-                features.derivatives(theta, self.inputs[:2]).contract(zero(derivatives.values.shape[1], 1))
-        except Exception as error:
-            raise ArgumentError(
-                "features cannot be differentiated by torch.func: write them with torch operations that change nothing "
-                f"in place and do not branch on values ({error})"
-            ) from error
-
     def __repr__(self) -> str:
         """Shapes and settings at a glance."""
         weights = "" if self.weights is None else ", weighted"
+        rule = "" if self.rule is None else f" by {self.rule.name}"
         return (
             f"SeparableProblem({self.rows} rows, {self.width} features, {self.outputs} outputs, "
-            f"{self.features.initial.numel()} parameters, regularization {self.regularization:g}{weights})"
+            f"{self.features.initial.numel()} parameters, regularization {self.regularization:g}{rule}{weights})"
         )
-
-
-def _check_size(weighted_targets: Tensor) -> None:
-    """Raise where the square of the norm, which values and gradients go like, overflows or loses digits."""
-    size = safe_norm(weighted_targets)
-    if not (size == 0.0 or SMALLEST <= size <= 1.0 / SMALLEST):
-        raise ArgumentError(
-            f"targets, times their weights, have norm {size:.3g}, whose square float64 cannot hold to all digits: "
-            f"it must be between {SMALLEST:g} and {1.0 / SMALLEST:g}; scale them"
-        )
-
-
-def _check_weights(weights: object, targets: Tensor) -> Tensor | None:
-    if weights is None:
-        return None
-    w = to_tensor(weights, "weights", dtype=targets.dtype, device=targets.device)
-    if w.shape != targets.shape[:1]:
-        raise ArgumentError(f"weights must have shape ({targets.shape[0]},), got {tuple(w.shape)}")
-    if bool((w < 0).any()) or not bool((w > 0).any()):
-        raise ArgumentError(f"weights must be >= 0 and not all zero, got minimum {float(w.min())}")
-    return w

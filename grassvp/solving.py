@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from torch import Tensor
 from grassvp.arrays import check_choice, check_count, check_nonnegative, safe_norm
 from grassvp.callbacks import check_callbacks
 from grassvp.errors import ArgumentError, ArgumentTypeError
+from grassvp.operating import Operated
+from grassvp.projection import Choice
 from grassvp.reduced import ReducedProblem
+from grassvp.schedules import Schedule, Stage, schedule_of
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import (
     Callback,
@@ -77,7 +80,10 @@ def solve(
             type (9e-16 in float64), and then runs go on until the gradient is small beside ||r|| ||W Y|| as well, or no
             step helps.
         callbacks: each is called with every `IterationRecord` of the run that is chosen among the starts (from its
-            first iterate, once it is chosen), and of what follows it; returning True stops the solve.
+            first iterate, once it is chosen), and of what follows it; returning True stops the solve. One of them may
+            be a `surgery.Surgery`, which is not called but operates on the network between iterations: the solution
+            then has the network that is left. A callback with a method `follow` is told the problem whenever lam or
+            the network changes.
 
     Returns:
         A `Solution`; a solve that fails says so in its status.
@@ -86,25 +92,28 @@ def solve(
         ArgumentError, ArgumentTypeError: naming the argument that cannot be used.
     """
     begin = time.perf_counter()
-    method = _check_arguments(problem, solver, callbacks)
+    method = _check_arguments(problem, solver)
+    joint = getattr(method, "objective", "reduced") == "joint"
+    seers, surgeon = _check_callbacks(callbacks, joint)
     check_count(starts, "starts")
     check_choice(initialization, "initialization", INITIALIZATIONS)
     check_count(restarts, "restarts", least=0)
     check_count(max_iterations, "max_iterations", least=0)
     rng, limits = generator(seed), _Limits.of(problem, max_iterations, max_time, tolerance, begin)
-    stages = _stages(problem)
-    single = max_iterations == 0 or getattr(method, "objective", "reduced") == "joint"
-    first = stages[0 if max_iterations else -1][0]
-    field = _starts(first, initial_parameters, rng, 1 if single else starts, initialization)
-    method, choice = resolve(method, attempt(stages[-1][0], field[0]))
-    outcome = last = _continued(stages, method, field, limits, tuple(callbacks))
+    single = max_iterations == 0 or joint
+    schedule = schedule_of(problem, still=max_iterations == 0 or (joint and problem.rule is not None))
+    schedule = schedule if surgeon is None else Operated(schedule, surgeon, rng)
+    field = _starts(schedule.starting, initial_parameters, rng, 1 if single else starts, initialization)
+    method, choice = resolve(method, attempt(ReducedProblem(problem), field[0]))
+    best = last = _scheduled(schedule, method, field, limits, seers)
     for _ in range(restarts):
-        if outcome.point is None or last.stopped or last.status in ENDED:
+        outcome, stage = best
+        if outcome.point is None or last[0].stopped or last[0].status in ENDED:
             break
-        again = [perturbed(first, outcome.point.parameters, rng)]
-        last = _continued(stages, method, again, limits, tuple(callbacks))
-        outcome = min(outcome, last, key=lambda each: math.inf if each.point is None else each.point.value)
-    return _solution(problem, method, choice, field[0], outcome, time.perf_counter() - begin)
+        start = perturbed(stage.reduced, outcome.point.parameters, rng)
+        last = _scheduled(schedule.regularizing(stage.reduced.problem), method, [start], limits, seers)
+        best = min(best, last, key=lambda each: _merit(problem, each[0]))
+    return _solution(problem, method, choice, field[0], *best, time.perf_counter() - begin)
 
 
 def generator(seed: int | np.random.Generator | None) -> np.random.Generator:
@@ -135,55 +144,59 @@ class _Limits:
         time_limit = None if seconds is None else check_nonnegative(seconds, "max_time")
         return _Limits(factor * size**2, relative, iterations, time_limit, begin)
 
-    def rule(self, spent: int, stage: int | None) -> StoppingRule:
-        """The rule of a run after `spent` iterations; of a stage of continuation that may take `stage` of them."""
+    def rule(self, spent: int, stage: Stage) -> StoppingRule:
+        """The rule of a stage after `spent` iterations."""
         left = self.iterations - spent
-        rule = NonFinite() if stage is not None else NonFinite() | GradientTolerance(self.threshold, self.relative)
+        rule = NonFinite() | GradientTolerance(self.threshold, self.relative) if stage.tested else NonFinite()
         rule = rule if self.seconds is None else rule | MaxTime(self.seconds)
-        return rule | MaxIterations(left if stage is None else min(stage, left))
+        return rule | MaxIterations(left if stage.iterations is None else min(stage.iterations, left))
 
 
-Stage = tuple[ReducedProblem, int | None]
-
-
-def _stages(problem: SeparableProblem) -> list[Stage]:
-    """The reduced problems that are solved one after the other, and the iterations that each may take."""
-    if problem.continuation is None:
-        return [(ReducedProblem(problem), None)]
-    *before, _ = problem.continuation.stages
-    stages: list[Stage] = [
-        (ReducedProblem(problem.with_regularization(lam)), problem.continuation.iterations) for lam in before
-    ]
-    return [*stages, (ReducedProblem(problem), None)]
-
-
-def _continued(
-    stages: Sequence[Stage], method: Method, field: Sequence[Tensor], limits: _Limits, callbacks: tuple[Callback, ...]
-) -> Outcome:
-    """The outcome of the last stage, each starting where the one before it ended, with the records of all.
-
-    Where there are no iterations left for a stage, or a run was ended from outside, the last stage says what the
-    parameters so far are worth.
-    """
+def _scheduled(
+    schedule: Schedule, method: Method, field: Sequence[Tensor], limits: _Limits, callbacks: tuple[Callback, ...]
+) -> tuple[Outcome, Stage]:
+    """How the last stage ended, each starting where the one before it ended, with the records of all."""
     records: list[IterationRecord] = []
-    for reduced, iterations in stages:
+    stage = schedule.first(field[0])
+    while True:
         spent, evaluations = max(len(records) - 1, 0), records[-1].evaluations if records else 0
-        if iterations is not None and spent >= limits.iterations:
-            continue
-        rule = limits.rule(spent, iterations)
-        runs = [Run(reduced, method, start, rule, limits.begin) for start in field]
+        rule = limits.rule(spent, stage)
+        runs = [Run(stage.reduced, method, start, rule, limits.begin) for start in field]
+        _tell(callbacks, stage.reduced)
         seen = [_shifted(each, spent, evaluations) for each in callbacks] if records else callbacks
         outcome = minimize(runs, seen)
         later = outcome.records[1:] if records else outcome.records
         records += [_shift(record, spent, evaluations) for record in later]
-        if iterations is None or outcome.point is None:
-            return replace(outcome, records=records)
-        if outcome.stopped or outcome.status in ENDED:
-            point = attempt(stages[-1][0], outcome.point.parameters)
-            status = Status.STOPPED if outcome.stopped else outcome.status
-            return Outcome(outcome.point if point is None else point, status, records, outcome.stopped)
+        outcome = replace(outcome, records=records)
+        if outcome.point is None:
+            return outcome, stage
+        final = outcome.stopped or outcome.status in ENDED or len(records) > limits.iterations
+        stage, outcome = schedule.after(stage, outcome, final)
+        if stage.over or outcome.point is None:
+            return outcome, stage
         field = [outcome.point.parameters]
-    raise AssertionError("the last stage has no limit of its own")
+
+
+def _tell(callbacks: Sequence[Callback], reduced: ReducedProblem) -> None:
+    """Tell callbacks that ask for it by a method `follow` which problem the next records are of."""
+    for callback in callbacks:
+        if hasattr(callback, "follow"):
+            callback.follow(reduced.problem)  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def _chosen(problem: SeparableProblem, point: Any) -> Choice | None:
+    """What the problem's rule says at a point, None where there is nothing to say."""
+    if problem.rule is None or point is None or not hasattr(point, "chosen"):
+        return None
+    return cast(Any, point).chosen(problem.rule)
+
+
+def _merit(problem: SeparableProblem, outcome: Outcome) -> float:
+    """What runs are compared by: the value, or cross-validation where each run has a lam of its own."""
+    projection = getattr(outcome.point, "projection", None)
+    if outcome.point is None:
+        return math.inf
+    return outcome.point.value if problem.rule is None or projection is None else projection.gcv
 
 
 def _shift(record: IterationRecord, iterations: int, evaluations: int) -> IterationRecord:
@@ -195,7 +208,7 @@ def _shifted(callback: Callback, iterations: int, evaluations: int) -> Callback:
     return lambda record: record.iteration > 0 and callback(_shift(record, iterations, evaluations))
 
 
-def _check_arguments(problem: Any, solver: Any, callbacks: Any) -> Method:
+def _check_arguments(problem: Any, solver: Any) -> Method:
     """The method, or an exception that names what cannot be used."""
     if not isinstance(problem, SeparableProblem):
         raise ArgumentTypeError(f"problem must be a SeparableProblem, got {type(problem).__name__}")
@@ -203,12 +216,21 @@ def _check_arguments(problem: Any, solver: Any, callbacks: Any) -> Method:
     method = default if solver is None else solver
     if not hasattr(method, "iterate") or isinstance(method, type):
         raise ArgumentTypeError(f"solver must be a method such as LevenbergMarquardt(), got {solver!r}")
-    check_callbacks(callbacks)
     if problem.bounds is not None and not getattr(method, "handles_bounds", False):
         raise ArgumentError(f"solver must handle the bounds of the problem, and {method!r} does not")
     if problem.coefficient_bounds is not None and getattr(method, "objective", "reduced") == "joint":
         raise ArgumentError(f"solver must be a reduced method for a problem with coefficient_bounds, got {method!r}")
     return method
+
+
+def _check_callbacks(callbacks: Any, joint: bool) -> tuple[tuple[Callback, ...], Any]:
+    """The callbacks that see records, and the one that operates on the network, if any."""
+    everything = callbacks if isinstance(callbacks, Sequence) else (callbacks,)
+    surgeons = [each for each in everything if hasattr(each, "operate")]
+    if len(surgeons) > 1 or (surgeons and joint):
+        raise ArgumentError("callbacks may hold one surgeon, for a reduced method: it needs C to be solved for")
+    rest = [each for each in everything if each not in surgeons]
+    return check_callbacks(rest if isinstance(callbacks, Sequence) else callbacks), (surgeons or [None])[0]
 
 
 def _starts(
@@ -229,9 +251,9 @@ def _starts(
 
 
 def _solution(
-    problem: SeparableProblem, method: Method, choice: str, start: Tensor, outcome: Outcome, elapsed: float
+    given: SeparableProblem, method: Method, choice: str, start: Tensor, outcome: Outcome, stage: Stage, elapsed: float
 ) -> Solution:
-    point = outcome.point
+    point, problem = outcome.point, stage.reduced.problem
     if point is None:
         parameters, value, gradient_norm, rank = start, math.nan, math.nan, 0
         coefficients = problem.targets.new_full((problem.width, problem.outputs), math.nan)
@@ -248,8 +270,11 @@ def _solution(
         iterations=max(len(outcome.records) - 1, 0),
         elapsed=elapsed,
         history=columns(outcome.records),
-        regularization=problem.regularization if point is None else point.regularization,
+        regularization=problem.regularization,
         method=method,
         choice=choice,
         predictor=problem.predict,
+        problem=problem,
+        regularization_choice=_chosen(given, point),
+        operations=getattr(stage, "results", ()),
     )

@@ -6,16 +6,17 @@ With h_0 = x, z_l = h_{l-1} W_l^T + b_l, h_l = sigma(z_l) and Phi = [h_L, 1], th
 for all rows i and outputs j at once: what `vmap` of reverse mode computes, without its overhead.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from grassvp.features.activations import activation_derivatives
 from grassvp.features.mlp import MLP, sample_weights, weight_units, with_bias
+from grassvp.features.one_hidden import OneHiddenLayer, layer_index
 from grassvp.features.protocol import FeatureDerivatives, FeatureMap, as_columns
 
 __all__ = ["DeepDerivatives", "DeepMLP"]
@@ -36,10 +37,13 @@ class DeepMLP(FeatureMap):
 
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """See `FeatureMap`."""
-        h = inputs
-        for W, b in self.layers(parameters):
-            h = activation_derivatives(self.module.activation, torch.addmm(b, h, W.T), 0)[0]
+        h = self._through(self.layers(parameters), inputs)
         return with_bias(h, 1.0) if self.module.bias_feature else h
+
+    def _through(self, layers: Iterable[tuple[Tensor, Tensor]], h: Tensor) -> Tensor:
+        for W, b in layers:
+            h = activation_derivatives(self.module.activation, torch.addmm(b, h, W.T), 0)[0]
+        return h
 
     def layers(self, vector: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """The weight and the bias of each layer, as views of a vector (q,)."""
@@ -68,6 +72,34 @@ class DeepMLP(FeatureMap):
     def units(self, inputs: Tensor) -> Tensor:
         """See `FeatureMap`."""
         return weight_units(self.module, inputs)
+
+    def resized(self, width: int, *, bias_feature: bool | None = None) -> "DeepMLP":
+        """The same features with another width of the last hidden layer, all weights zero, maybe without constant."""
+        constant = self.module.bias_feature if bias_feature is None else bias_feature
+        widths = [self.module.in_features, *(outside for outside, _ in self.module.shapes[:-1]), width]
+        module = MLP(widths, self.module.activation, constant)
+        initial = self.initial.new_zeros(sum(tensor.numel() for tensor in module.parameters()))
+        nn.utils.vector_to_parameters(initial.to("cpu", torch.float64), module.parameters())
+        return DeepMLP(module.requires_grad_(False), initial)
+
+    def neuron_index(self, neurons: Tensor) -> Tensor:
+        """Where theta has what a network with some neurons of the last hidden layer alone needs, in its order."""
+        width, d = self.module.shapes[-1]
+        start = self.initial.numel() - width * (d + 1)
+        last = layer_index((width, d), neurons)
+        return torch.cat([torch.arange(start, device=neurons.device), start + last])
+
+    def selected(self, neurons: Tensor) -> "DeepMLP":
+        """The same features of some neurons of the last hidden layer alone, `neurons` (count,) their numbers."""
+        return replace(self.resized(len(neurons)), initial=self.initial[self.neuron_index(neurons)])
+
+    def last_layer(self, parameters: Tensor, inputs: Tensor) -> tuple[OneHiddenLayer, Tensor]:
+        """The last hidden layer at theta as features of its own inputs, and these inputs."""
+        *before, (W, b) = self.layers(parameters)
+        module = MLP([W.shape[1], W.shape[0]], self.module.activation, self.module.bias_feature)
+        initial = torch.cat([W.reshape(-1), b])
+        nn.utils.vector_to_parameters(initial.to("cpu", torch.float64), module.parameters())
+        return OneHiddenLayer(module.requires_grad_(False), initial), self._through(before, inputs)
 
 
 class DeepDerivatives(FeatureDerivatives):

@@ -14,7 +14,7 @@ from grassvp.features.neurons import OperatorNeurons, PlainNeurons
 from grassvp.features.operators import DifferentialOperator
 from grassvp.features.protocol import FeatureDerivatives, FeatureMap, as_columns
 
-__all__ = ["OneHiddenLayer"]
+__all__ = ["OneHiddenLayer", "layer_index"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,18 @@ class OneHiddenLayer(FeatureMap):
         nn.utils.vector_to_parameters(initial.to("cpu", torch.float64), module.parameters())
         return OneHiddenLayer(module.requires_grad_(False), initial, self.operator)
 
+    def neuron_index(self, neurons: Tensor) -> Tensor:
+        """Where theta has the parameters of some neurons, in the order of a network that has these alone."""
+        return layer_index(self.module.shapes[0], neurons)
+
+    def selected(self, neurons: Tensor) -> "OneHiddenLayer":
+        """The same features of some neurons alone, `neurons` (count,) their numbers."""
+        return replace(self.resized(len(neurons)), initial=self.initial[self.neuron_index(neurons)])
+
+    def last_layer(self, parameters: Tensor, inputs: Tensor) -> tuple["OneHiddenLayer", Tensor]:
+        """The last hidden layer at theta as features of its own inputs, and these inputs."""
+        return replace(self, initial=parameters), inputs
+
     def at_rows(self, index: Any) -> "OneHiddenLayer":
         """The features of some rows, named by a slice or an index tensor: an operator's coefficients belong to rows."""
         return replace(self, operator=None if self.operator is None else self.operator.at_rows(index))
@@ -117,3 +129,10 @@ class OneHiddenLayer(FeatureMap):
         width, d = self.module.shapes[0]
         z = torch.addmm(parameters[width * d :], inputs, parameters[: width * d].view(width, d).T)
         return activation_derivatives(self.module.activation, z, 2)[2].mul_(left @ right[:width].T)
+
+
+def layer_index(shape: tuple[int, int], neurons: Tensor) -> Tensor:
+    """Where the parameters of a layer, `shape` (outside, inside), has those of some neurons: weights, then biases."""
+    width, d = shape
+    weights = neurons[:, None] * d + torch.arange(d, device=neurons.device)
+    return torch.cat([weights.reshape(-1), width * d + neurons])

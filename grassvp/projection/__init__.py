@@ -2,13 +2,43 @@
 
 from grassvp.projection.bounded import bounded_projection
 from grassvp.projection.projection import Projection, Restriction, default_rank_tolerance, project
+from grassvp.projection.rules import (
+    GCV,
+    RULES,
+    Auto,
+    Choice,
+    CrossValidation,
+    Data,
+    Discrepancy,
+    Evidence,
+    LCurve,
+    PredictiveRisk,
+    Rule,
+    check_rule,
+    least,
+)
+from grassvp.projection.spectrum import Spectrum
 from grassvp.projection.streaming import StreamingProjection
 
 __all__ = [
+    "GCV",
+    "RULES",
+    "Auto",
+    "Choice",
+    "CrossValidation",
+    "Data",
+    "Discrepancy",
+    "Evidence",
+    "LCurve",
+    "PredictiveRisk",
     "Projection",
     "Restriction",
+    "Rule",
+    "Spectrum",
     "StreamingProjection",
     "bounded_projection",
+    "check_rule",
     "default_rank_tolerance",
+    "least",
     "project",
 ]

@@ -130,6 +130,18 @@ class Projection:
         smallest = s[p - 1] if p <= s.numel() else s.new_zeros(())
         return float(torch.sqrt((s[0] ** 2 + self.regularization) / (smallest**2 + self.regularization)))
 
+    @property
+    def freedom(self) -> float:
+        """Effective degrees of freedom tr P_lam = ||upper block of Q||_F^2 that the fit takes; its rank at lam = 0."""
+        return float(self.pseudo_factor.shape[0] if self.inner is None else torch.sum(self.inner.double() ** 2))
+
+    @property
+    def gcv(self) -> float:
+        """Generalised cross-validation m ||Y - A C||^2 / (m - freedom)^2; infinite where no freedom is left."""
+        m = self.residual.shape[0]
+        left = m - self.freedom
+        return m * float(torch.sum(self.residual.double() ** 2)) / left**2 if left > 1e-8 * m else math.inf
+
     def coordinates(self, upper: Tensor, lower: Tensor | None = None) -> Tensor:
         """Q^T [upper; lower], (p, k, ...), for (m, k, ...) and (n, k, ...); of what bounds on C leave of Q, if any."""
         inside = self.inside(upper.flatten(1))

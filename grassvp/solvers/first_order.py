@@ -133,7 +133,8 @@ class _Evaluator:
             point = self._look_up()
         except NonFiniteError:
             self._variable.grad = torch.zeros_like(self._variable)
-            return self._variable.new_tensor(10.0 * self._seen[0][1].value)
+            began = self._seen[0][1].value
+            return self._variable.new_tensor(began + 9.0 * abs(began))
         self._seen.append((self._variable.detach().clone(), point))
         self._variable.grad = point.gradient.clone()
         return self._variable.new_tensor(point.value)

@@ -32,6 +32,10 @@ class Solution:
         regularization: lam.
         method: the solver that was run.
         choice: the linear algebra that it used, and why.
+        problem: the problem that these parameters and this lam belong to, without a rule or continuation; its network
+            is narrower than the one given where a surgeon removed neurons.
+        operations: (iterations before it, result) of every operation of a surgeon.
+        regularization_choice: what the rule of the problem says about lam at these parameters; None without a rule.
     """
 
     status: Status
@@ -47,6 +51,9 @@ class Solution:
     method: Any
     choice: str
     predictor: Callable[[Tensor, Tensor, Any], Tensor] = field(repr=False)
+    problem: Any = field(default=None, repr=False)
+    regularization_choice: Any = None
+    operations: tuple[tuple[int, Any], ...] = ()
 
     @property
     def converged(self) -> bool:

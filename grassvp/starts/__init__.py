@@ -8,7 +8,7 @@ import numpy as np
 from grassvp.errors import ArgumentError
 from grassvp.reduced import ReducedProblem
 from grassvp.starts.data import data_starts
-from grassvp.starts.growth import Growth, can_grow, grow_parameters, grow_widths, narrowed
+from grassvp.starts.growth import Growth, best_candidate, can_grow, grow_parameters, grow_widths, narrowed
 from grassvp.starts.random import SCALES, best_of_each_scale, perturbed, random_starts
 from grassvp.starts.start import Start, start_at
 
@@ -17,6 +17,7 @@ __all__ = [
     "SCALES",
     "Growth",
     "Start",
+    "best_candidate",
     "best_of_each_scale",
     "can_grow",
     "data_starts",

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grassvp.bounds import Box
 from grassvp.errors import ArgumentError
 from grassvp.features import OneHiddenLayer
 from grassvp.reduced import ReducedProblem
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import LevenbergMarquardt, MaxIterations, Run
 
-__all__ = ["Growth", "can_grow", "grow_parameters", "grow_widths", "narrowed"]
+__all__ = ["Growth", "best_candidate", "can_grow", "grow_parameters", "grow_widths", "narrowed"]
 
 SLOPES = (0.25, 400.0)  # range of the candidates' slopes per half-range of the inputs, log-uniform
 DEPENDENT = 1e-12  # part of a squared candidate outside the span below which it counts as inside
@@ -63,7 +64,7 @@ def grow_widths(problem: SeparableProblem, rng: np.random.Generator, growth: Gro
     width, d = features.module.shapes[0]
     weights, bias = features.initial.new_empty(0, d), features.initial.new_empty(0)
     for count in range(1, width + 1):
-        w, b = _best_candidate(problem, weights, bias, rng, growth.pool)
+        w, b = best_candidate(problem, weights, bias, rng, growth.pool)
         weights, bias = torch.cat([weights, w[None]]), torch.cat([bias, b[None]])
         if count % growth.every == 0 and count < width:
             theta = _polished(narrowed(problem, count), torch.cat([weights.reshape(-1), bias]), growth.steps)
@@ -80,12 +81,30 @@ def _polished(problem: SeparableProblem, start: Tensor, steps: int) -> Tensor:
     return start if point is None else point.parameters
 
 
-def _best_candidate(
-    problem: SeparableProblem, weights: Tensor, bias: Tensor, rng: np.random.Generator, pool: int
+def best_candidate(
+    problem: SeparableProblem,
+    weights: Tensor,
+    bias: Tensor,
+    rng: np.random.Generator,
+    pool: int,
+    *,
+    box: Box | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Weights (d,) and bias () of the random neuron that reduces the residual most, beside those that are there."""
+    """Weights (d,) and bias () of the random neuron that reduces the residual most, beside those that are there.
+
+    Args:
+        problem: with one hidden layer; its own width does not matter.
+        weights: (count, d) of the neurons that are there, perhaps none.
+        bias: (count,) of these.
+        rng: of the candidates, and of the rows they are judged on where there are many.
+        pool: how many candidates are drawn.
+        box: bounds (d + 1,) on the weights and the bias, which the candidates are moved into; None for none.
+    """
     features, inputs, w, targets = _judged_rows(problem, rng)
     W, b = _random_neurons(inputs, rng, pool, _steepest(problem))
+    if box is not None:
+        moved = box.clip(torch.cat([W, b[:, None]], dim=1))
+        W, b = moved[:, :-1], moved[:, -1]
     scale = 1.0 if w is None else w[:, None]
     present = features.resized(max(len(bias), 1))
     theta = torch.cat([weights.reshape(-1), bias]) if len(bias) else present.initial

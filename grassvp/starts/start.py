@@ -16,7 +16,8 @@ class Start:
 
     Attributes:
         parameters: theta, (q,).
-        value: the reduced value there; infinite where the features are not finite.
+        value: the reduced value there; where a rule chooses lam, the generalised cross-validation, which does not
+            prefer what follows the noise. Infinite where the features are not finite.
         origin: where they come from, such as "random" or "growth".
         scale: slopes per half-range of the inputs, where there is one.
     """
@@ -32,7 +33,8 @@ def start_at(reduced: ReducedProblem, parameters: Tensor, origin: str, scale: fl
     bounds, problem = reduced.problem.bounds, reduced.problem
     theta = parameters if bounds is None else bounds.clip(parameters)
     try:
-        value = problem.project(problem.features(theta, problem.inputs)).value
+        projection = problem.project(problem.features(theta, problem.inputs))
+        value = projection.value if problem.rule is None else projection.gcv
     except NonFiniteError:
         value = float("inf")
     return Start(theta, value, origin, scale)

@@ -7,6 +7,7 @@ import numpy as np
 
 from grassvp.arrays import check_nonnegative
 from grassvp.errors import ArgumentError
+from grassvp.reduced import ReducedProblem
 from grassvp.theory.anatomy import Anatomy, anatomy
 from grassvp.theory.nullspaces import critical_points_continue
 from grassvp.theory.objectives import LocalModel, Objective, as_objective
@@ -86,8 +87,9 @@ def critical_point_report(
     """Classify a point.
 
     Args:
-        problem: a `ReducedProblem`, whose points are parameters (q,), or a `pymanopt.Problem` whose points are arrays:
-            of `riemannian.subspace_problem`, `riemannian.parameter_problem`, or any other.
+        problem: a `ReducedProblem`, whose points are parameters (q,) and whose rule, if it has one, chooses lam
+            there, or a `pymanopt.Problem` whose points are arrays: of `riemannian.subspace_problem`,
+            `riemannian.parameter_problem`, or any other.
         point: where. A point of `subspace_problem` is an orthonormal basis, at lam > 0 any matrix Phi.
         tolerance: critical means gradient norm <= tolerance * scale, with scale = ||W Y||^2 where there are targets.
         eigenvalue_tolerance: a direction is null where |eigenvalue| <= this times the largest, or drowns in the error
@@ -97,6 +99,7 @@ def critical_point_report(
     Raises:
         ArgumentError, ArgumentTypeError, ValueError: the point is none, or the function is not finite there.
     """
+    problem = problem.chosen_at(point) if isinstance(problem, ReducedProblem) else problem
     objective = as_objective(problem)
     model = objective.at(objective.point(point))
     if model is None:

@@ -71,6 +71,13 @@ def test_each_stage_starts_where_the_one_before_it_ended():
     np.testing.assert_allclose(solution.parameters, theta, rtol=1e-12)
 
 
+def test_every_step_leads_from_one_record_to_the_next_across_stages():
+    keep = Recorder()
+    solve(problem(), max_iterations=13, tolerance=0.0, callbacks=[keep])
+    moved = np.linalg.norm(np.diff(np.array(keep.parameters), axis=0), axis=1)
+    np.testing.assert_allclose(moved, [record.step_norm for record in keep.records[1:]], rtol=1e-9)
+
+
 @pytest.mark.parametrize("limit", [0, 1, 3, 5, 9])
 def test_a_solve_that_runs_out_of_iterations_is_valued_at_stop(limit):
     found, keep = problem(), Recorder()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from grassvp import Continuation, LevenbergMarquardt, jacobians, solving
+from grassvp import Continuation, LevenbergMarquardt, jacobians, schedules, solving
 from grassvp.projection import bounded
 from grassvp.solvers import compression, descents, iteration, models
 from grassvp.solvers.models import LeastSquaresModel
@@ -228,7 +228,7 @@ MUTATIONS = {
         lambda: test_bounded_solve.test_the_joint_bounded_minimum_of_scipy("nonnegative", 0.0),
     ),
     "continuation has its last stage alone": (
-        through(solving, "_stages", lambda stages: stages[-1:]),
+        (schedules, "Descending", lambda problem, path: schedules.Fixed(schedules.ReducedProblem(problem))),
         lambda: test_continuation.test_each_stage_starts_where_the_one_before_it_ended(),
     ),
     "continuation goes the other way": (
@@ -237,7 +237,7 @@ MUTATIONS = {
     ),
     "every stage starts from the beginning": (
         (solving, "Run", first_start),
-        lambda: test_continuation.test_a_solve_that_runs_out_of_iterations_is_valued_at_stop(3),
+        lambda: test_continuation.test_every_step_leads_from_one_record_to_the_next_across_stages(),
     ),
     "a restart starts where the best run ended": (
         (solving, "perturbed", lambda reduced, theta, rng: theta),

@@ -1,0 +1,91 @@
+"""A schedule that operates on the network between the iterations of another one."""
+
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from torch import Tensor
+
+from grassvp.reduced import ReducedProblem
+from grassvp.schedules import Schedule, Stage
+from grassvp.separable import SeparableProblem
+from grassvp.solvers import Outcome, Status, attempt
+
+__all__ = ["Operated", "Operating"]
+
+UNTOUCHED = (Status.INTERRUPTED, Status.MAX_TIME, Status.NON_FINITE)
+
+
+@dataclass(frozen=True)
+class Operating(Stage):
+    """A piece of a stage of another schedule.
+
+    Attributes:
+        schedule: the other schedule, for the network as it is now.
+        whole: its stage that this is a piece of.
+        rest: iterations of it that are left after this piece, None for no limit.
+        results: what was done so far, as (iterations before it, result); what was refused altogether is left out.
+    """
+
+    schedule: Any = None
+    whole: Any = None
+    rest: int | None = 0
+    results: tuple[tuple[int, Any], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Operated:
+    """The stages of another schedule in pieces, after each of which a surgeon may operate on the network.
+
+    It operates too where the solve would end by itself or has no iterations left; in the first case a solve whose
+    network has changed goes on.
+
+    Attributes:
+        inner: the other schedule.
+        surgeon: has `every` and `operate(problem, parameters, rng)`, as `grassvp.surgery.Surgery` does.
+        rng: for the surgeon.
+    """
+
+    inner: Schedule
+    surgeon: Any
+    rng: np.random.Generator
+
+    @property
+    def starting(self) -> ReducedProblem:
+        """See `Schedule`."""
+        return self.inner.starting
+
+    def first(self, start: Tensor) -> Operating:
+        """See `Schedule`."""
+        whole = self.inner.first(start)
+        return self._piece(self.inner, whole, whole.iterations, ())
+
+    def after(self, stage: Stage, outcome: Outcome, final: bool) -> tuple[Stage, Outcome]:
+        """See `Schedule`."""
+        now = cast(Operating, stage)
+        whole, left = now.whole, now.rest
+        if final or left == 0 or outcome.status is not Status.MAX_ITERATIONS:
+            whole, outcome = now.schedule.after(whole, outcome, final)
+            left = whole.iterations
+        schedule, results = now.schedule, now.results
+        if not (outcome.stopped or outcome.status in UNTOUCHED):
+            done = self.surgeon.operate(whole.reduced.problem, cast(Any, outcome.point).parameters, self.rng)
+            if done is not None and done.changed:
+                results = (*results, (max(len(outcome.records) - 1, 0), done))
+                reduced = ReducedProblem(done.problem)
+                schedule = schedule.regularizing(done.problem)
+                status = Status.MAX_ITERATIONS if outcome.status is Status.CONVERGED else outcome.status
+                outcome = replace(outcome, point=attempt(reduced, done.parameters), status=status)
+                whole = replace(whole, reduced=reduced, over=final)
+        return self._piece(schedule, whole, left, results), outcome
+
+    def regularizing(self, problem: SeparableProblem) -> "Operated":
+        """See `Schedule`."""
+        return replace(self, inner=self.inner.regularizing(problem))
+
+    def _piece(self, schedule: Schedule, whole: Stage, left: int | None, results: tuple) -> Operating:
+        """The next piece of a stage that has so many iterations left."""
+        every = self.surgeon.every
+        size = every if left is None else min(every, left)
+        rest = None if left is None else left - size
+        return Operating(whole.reduced, size, whole.tested, whole.over, whole.trail, schedule, whole, rest, results)
