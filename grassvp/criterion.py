@@ -21,15 +21,15 @@ import torch
 from torch import Tensor
 
 from grassvp.arrays import in_kind_of
-from grassvp.errors import ArgumentError, NonFiniteError
+from grassvp.errors import ArgumentError, ArgumentTypeError, NonFiniteError
 from grassvp.jacobians import weighted
 from grassvp.linearization import Linearization
-from grassvp.projection import GCV, Data, Evidence, Rule, Spectrum, check_rule, least
+from grassvp.projection import GCV, RULES, Data, Evidence, Rule, Spectrum, least
 from grassvp.reduced import ReducedProblem, check_free
 
 __all__ = ["CriterionPoint", "CriterionProblem"]
 
-SPAN = 1e4  # by which the range of lam reaches beyond what the spectrum at the features' own parameters asks for
+SPAN = 4.0  # decades that the range of lam reaches beyond what the spectrum at the features' own parameters asks for
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +104,11 @@ class CriterionProblem:
         """
         self.reduced = problem if isinstance(problem, ReducedProblem) else ReducedProblem(problem)
         check_free(self.reduced)
-        self.rule = check_rule(criterion, None)
-        if not isinstance(self.rule, GCV | Evidence):
-            raise ArgumentError(f"criterion must be 'gcv' or 'evidence', got {criterion!r}")
+        rule = RULES.get(criterion, criterion) if isinstance(criterion, str) else criterion
+        if not isinstance(rule, GCV | Evidence):
+            error = ArgumentError if isinstance(criterion, str | Rule) else ArgumentTypeError
+            raise error(f"criterion must be 'gcv', 'evidence' or a rule GCV(weight) or Evidence(), got {criterion!r}")
+        self.rule = rule
         self.lams = self._range()
 
     @property
@@ -127,6 +129,8 @@ class CriterionProblem:
         score = self.rule.criterion(Data(spectrum, targets))
         lam, _, _ = least(score, self.lams, refined=True)
         value = float(score(self.lams.new_tensor([lam]))[0])
+        if not math.isfinite(value):
+            raise NonFiniteError(f"the criterion is {value}: the targets are zero, or no degrees of freedom are left")
         problem = now.problem.with_regularization(lam)
         at = Linearization(now.parameters, problem, now.derivatives, problem.project(now.derivatives.values))
         return CriterionPoint(value, lam, at, spectrum, self.rule)
@@ -151,13 +155,11 @@ class CriterionProblem:
         spectrum = self._spectrum(self.reduced.linearize(self.initial_parameters))
         if spectrum.largest == 0.0:
             raise ArgumentError("problem: the features at their own parameters are zero, which gives lam no scale")
-        low, high = spectrum.floor / SPAN, 100.0 * SPAN * spectrum.largest**2
-        count = 1 + math.ceil(8.0 * math.log10(high / low))
-        return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64).to(spectrum.coordinates)
+        return spectrum.lams(decades=SPAN)
 
     @staticmethod
     def _spectrum(now: Linearization) -> Spectrum:
-        return Spectrum.of(now.projection, now.problem.weighted_targets)
+        return Spectrum.of(now.projection, now.problem.weighted_targets, now.problem.counted_rows)
 
 
 def _gcv_factors(point: CriterionPoint, weight: float) -> tuple[Tensor, Tensor]:
@@ -182,11 +184,18 @@ def _evidence_factors(point: CriterionPoint) -> tuple[Tensor, Tensor]:
 
 
 def _filtered(point: CriterionPoint) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Filters f and 1 - f, U, V, the weighted residual and C, all float64."""
-    spectrum, projection = point.spectrum, point.linearization.projection
+    """Filters f and 1 - f, U, V, the weighted residual and C, all float64 and of the spectrum that the value is of.
+
+    A triangular factor of [A; sqrt(lam) I] would have to tell sqrt(lam) from a rounding of A for as good a residual.
+    """
+    spectrum, U = point.spectrum, point.spectrum.basis
     f, g = (part[0] for part in spectrum.filters(_lam(point)))
-    V = cast(Tensor, spectrum.right)
-    return f, g, spectrum.basis, V, projection.residual.double(), projection.coefficients.double()
+    V, Z = cast(Tensor, spectrum.right), spectrum.coordinates
+    rest = point.linearization.problem.weighted_targets.double()
+    for _ in range(2):
+        rest = torch.addmm(rest, U, U.T @ rest, alpha=-1.0)
+    R, C = torch.addmm(rest, U, g[:, None] * Z), V @ ((f / spectrum.singular_values)[:, None] * Z)
+    return f, g, U, V, R, C
 
 
 def _lam(point: CriterionPoint) -> Tensor:

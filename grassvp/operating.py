@@ -1,5 +1,6 @@
 """A schedule that operates on the network between the iterations of another one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -55,9 +56,9 @@ class Operated:
         """See `Schedule`."""
         return self.inner.starting
 
-    def first(self, start: Tensor) -> Operating:
+    def first(self, field: Sequence[Tensor]) -> Operating:
         """See `Schedule`."""
-        whole = self.inner.first(start)
+        whole = self.inner.first(field)
         return self._piece(self.inner, whole, whole.iterations, ())
 
     def after(self, stage: Stage, outcome: Outcome, final: bool) -> tuple[Stage, Outcome]:

@@ -54,8 +54,8 @@ class Schedule(Protocol):
         """The problem that starts are compared on."""
         ...
 
-    def first(self, start: Tensor) -> Stage:
-        """The first stage, for a start theta."""
+    def first(self, field: Sequence[Tensor]) -> Stage:
+        """The first stage, for the starts theta that it is run from."""
         ...
 
     def after(self, stage: Stage, outcome: Outcome, final: bool) -> tuple[Stage, Outcome]:
@@ -73,9 +73,9 @@ class Fixed:
 
     starting: ReducedProblem
 
-    def first(self, start: Tensor) -> Stage:
+    def first(self, field: Sequence[Tensor]) -> Stage:
         """See `Schedule`."""
-        return Stage(self.starting.chosen_at(start))
+        return Stage(self.starting.chosen_at(field[0]))
 
     def after(self, stage: Stage, outcome: Outcome, final: bool) -> tuple[Stage, Outcome]:
         """See `Schedule`."""
@@ -101,7 +101,7 @@ class Descending:
         """See `Schedule`."""
         return self._stage(0).reduced
 
-    def first(self, start: Tensor) -> Stage:
+    def first(self, field: Sequence[Tensor]) -> Stage:
         """See `Schedule`."""
         return self._stage(0)
 
@@ -130,8 +130,11 @@ class Descending:
 class Adaptive:
     """Lam by a rule, chosen at the start, again after 10, 20, 40, ... iterations, and whenever a stage ends.
 
-    A solve has ended where the rule chooses the lam that it ended with. Should lam go to and fro, it stays. At a limit
-    of iterations or time the output layer is solved once more, for the lam that the last iterate calls for.
+    Starts are found with hardly any lam, so that they may come as close to the targets as their features can: an error
+    of approximation that training will remove looks like noise to a rule. The first lam is chosen at the start of least
+    generalised cross-validation. A solve has ended where the rule chooses the lam that it ended with. Should lam go to
+    and fro, it stays. At a limit of iterations or time the output layer is solved once more, for the lam that the last
+    iterate calls for.
     """
 
     problem: SeparableProblem
@@ -139,11 +142,13 @@ class Adaptive:
     @property
     def starting(self) -> ReducedProblem:
         """See `Schedule`."""
-        return ReducedProblem(self.problem)
+        return ReducedProblem(self.problem.barely_regularized())
 
-    def first(self, start: Tensor) -> Stage:
+    def first(self, field: Sequence[Tensor]) -> Stage:
         """See `Schedule`."""
-        reduced = self.starting.chosen_at(start)
+        points = [point for start in field if (point := attempt(self.starting, start)) is not None]
+        best: Any = min(points, key=lambda point: cast(Any, point).projection.gcv, default=field[0])
+        reduced = self.starting.chosen_at(best)
         return Stage(reduced, FIRST_STAGE, trail=(reduced.problem.regularization,))
 
     def after(self, stage: Stage, outcome: Outcome, final: bool) -> tuple[Stage, Outcome]:

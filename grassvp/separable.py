@@ -43,6 +43,7 @@ class SeparableProblem:
     targets: Tensor
     weights: Tensor | None
     regularization: float
+    least_regularization: float
     continuation: Continuation | None
     rule: Rule | None
     until: Rule | None
@@ -111,8 +112,9 @@ class SeparableProblem:
         self.rule = check_rule(regularization, self.noise_level) if isinstance(regularization, str | Rule) else None
         lam = regularization if self.continuation is None else self.continuation.stop
         self.regularization = 0.0 if self.rule is not None else check_nonnegative(lam, "regularization")
+        self.least_regularization = 0.0
         until = None if self.continuation is None else self.continuation.until
-        self.until = None if until is None else check_rule(until, self.noise_level)
+        self.until = None if until is None else check_rule(until, self.noise_level, "until")
         self.width = check_features(self.features, self.inputs, self.targets)
         self.bounds = check_box(bounds, self.features.initial, "bounds")
         coefficients = self.targets.new_empty(self.width, self.outputs)
@@ -128,6 +130,11 @@ class SeparableProblem:
     def rows(self) -> int:
         """Number of rows m."""
         return self.targets.shape[0]
+
+    @cached_property
+    def counted_rows(self) -> int:
+        """Number of rows whose weight is not zero."""
+        return self.rows if self.weights is None else int((self.weights != 0).sum())
 
     @property
     def outputs(self) -> int:
@@ -179,6 +186,12 @@ class SeparableProblem:
         other.rank_tolerance = other._check_rank_tolerance(self._given_rank_tolerance)
         return other
 
+    def barely_regularized(self) -> "SeparableProblem":
+        """The same problem and rule with the smallest lam that rounding leaves a meaning to."""
+        other = copy.copy(self)
+        other.regularization = self.least_regularization
+        return other
+
     def regularized_like(self, other: "SeparableProblem") -> "SeparableProblem":
         """The same problem with the lam, the rule and the continuation of another one."""
         same = copy.copy(self)
@@ -191,13 +204,15 @@ class SeparableProblem:
         fixed = values[:, self.width :]
         fixed = fixed if self.weights is None else self.weights[:, None] * fixed
         targets = self.weighted_targets - fixed if fixed.shape[1] else self.weighted_targets
-        return rule.choose(Data(Spectrum.of(projection, targets), targets, self.weights, self.noise_level))
+        return rule.choose(
+            Data(Spectrum.of(projection, targets, self.counted_rows), targets, self.weights, self.noise_level)
+        )
 
     def rounded(self, regularization: float) -> float:
         """Lam rounded to quarters of an octave, so that a rule applied to its own result comes back to it."""
         if regularization == 0.0:
             return 0.0
-        unit = 1.0 if self.weights is None else float(torch.mean(self.weights.double() ** 2))
+        unit = 1.0 if self.weights is None else float(torch.sum(self.weights.double() ** 2)) / self.counted_rows
         return unit * 2.0 ** (round(4.0 * math.log2(regularization / unit)) / 4.0)
 
     def value_rounding(self, value: float) -> float:
@@ -252,10 +267,12 @@ class SeparableProblem:
         with torch.no_grad():
             values = self.features(self.features.initial, self.inputs)
         try:
-            lam = self.chosen(values, self.with_regularization(1.0).project(values), self.rule).regularization
+            projection = self.with_regularization(1.0).project(values)
         except NonFiniteError:
             return
-        self.regularization = self.rounded(lam)
+        self.regularization = self.rounded(self.chosen(values, projection, self.rule).regularization)
+        noise = default_rank_tolerance(self.rows, self.width, 1.0, self.targets.dtype)
+        self.least_regularization = self.rounded((noise * float(torch.linalg.norm(projection.triangle))) ** 2)
         self.rank_tolerance = self._check_rank_tolerance(self._given_rank_tolerance)
 
     def _check_rank_tolerance(self, value: object) -> float:

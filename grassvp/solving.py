@@ -19,6 +19,7 @@ from grassvp.reduced import ReducedProblem
 from grassvp.schedules import Schedule, Stage, schedule_of
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import (
+    STUCK,
     Callback,
     GradientTolerance,
     IterationRecord,
@@ -105,15 +106,15 @@ def solve(
     schedule = schedule if surgeon is None else Operated(schedule, surgeon, rng)
     field = _starts(schedule.starting, initial_parameters, rng, 1 if single else starts, initialization)
     method, choice = resolve(method, attempt(ReducedProblem(problem), field[0]))
-    best = last = _scheduled(schedule, method, field, limits, seers)
+    best = last = _from_field(schedule, method, field, limits, seers)
     for _ in range(restarts):
-        outcome, stage = best
+        outcome, stage, _ = best
         if outcome.point is None or last[0].stopped or last[0].status in ENDED:
             break
-        start = perturbed(stage.reduced, outcome.point.parameters, rng)
-        last = _scheduled(schedule.regularizing(stage.reduced.problem), method, [start], limits, seers)
-        best = min(best, last, key=lambda each: _merit(problem, each[0]))
-    return _solution(problem, method, choice, field[0], *best, time.perf_counter() - begin)
+        again = [perturbed(stage.reduced, outcome.point.parameters, rng)]
+        last = _scheduled(schedule.regularizing(stage.reduced.problem), method, again, limits, seers)
+        best = min(best, last, key=_merit)
+    return _solution(problem, method, choice, best, time.perf_counter() - begin)
 
 
 def generator(seed: int | np.random.Generator | None) -> np.random.Generator:
@@ -152,28 +153,50 @@ class _Limits:
         return rule | MaxIterations(left if stage.iterations is None else min(stage.iterations, left))
 
 
+Ending = tuple[Outcome, Stage, Tensor]
+"""How a run ended, its last stage, and the start that it took."""
+
+
+def _from_field(
+    schedule: Schedule, method: Method, field: Sequence[Tensor], limits: _Limits, callbacks: tuple[Callback, ...]
+) -> Ending:
+    """The best of several starts.
+
+    The first stage picks one, as `minimize` does; where lam has moved on since then, and it gets stuck in the end, the
+    others get their turn here.
+    """
+    best = last = _scheduled(schedule, method, field, limits, callbacks)
+    waiting = [start for start in field if len(last[1].trail) > 1 and start is not last[2]]
+    while waiting and last[0].status in STUCK and not last[0].stopped:
+        last = _scheduled(schedule, method, [waiting.pop(0)], limits, callbacks)
+        best = min(best, last, key=_merit)
+    return best
+
+
 def _scheduled(
     schedule: Schedule, method: Method, field: Sequence[Tensor], limits: _Limits, callbacks: tuple[Callback, ...]
-) -> tuple[Outcome, Stage]:
+) -> Ending:
     """How the last stage ended, each starting where the one before it ended, with the records of all."""
     records: list[IterationRecord] = []
-    stage = schedule.first(field[0])
+    stage, start = schedule.first(field), field[0]
     while True:
         spent, evaluations = max(len(records) - 1, 0), records[-1].evaluations if records else 0
         rule = limits.rule(spent, stage)
-        runs = [Run(stage.reduced, method, start, rule, limits.begin) for start in field]
+        runs = [Run(stage.reduced, method, each, rule, limits.begin) for each in field]
         _tell(callbacks, stage.reduced)
         seen = [_shifted(each, spent, evaluations) for each in callbacks] if records else callbacks
         outcome = minimize(runs, seen)
+        if not records:
+            start = next((each for each, run in zip(field, runs, strict=True) if run.records is outcome.records), start)
         later = outcome.records[1:] if records else outcome.records
         records += [_shift(record, spent, evaluations) for record in later]
         outcome = replace(outcome, records=records)
         if outcome.point is None:
-            return outcome, stage
+            return outcome, stage, start
         final = outcome.stopped or outcome.status in ENDED or len(records) > limits.iterations
         stage, outcome = schedule.after(stage, outcome, final)
         if stage.over or outcome.point is None:
-            return outcome, stage
+            return outcome, stage, start
         field = [outcome.point.parameters]
 
 
@@ -191,12 +214,12 @@ def _chosen(problem: SeparableProblem, point: Any) -> Choice | None:
     return cast(Any, point).chosen(problem.rule)
 
 
-def _merit(problem: SeparableProblem, outcome: Outcome) -> float:
+def _merit(ending: Ending) -> float:
     """What runs are compared by: the value, or cross-validation where each run has a lam of its own."""
-    projection = getattr(outcome.point, "projection", None)
+    outcome, stage, _ = ending
     if outcome.point is None:
         return math.inf
-    return outcome.point.value if problem.rule is None or projection is None else projection.gcv
+    return cast(Any, outcome.point).projection.gcv if stage.trail else outcome.point.value
 
 
 def _shift(record: IterationRecord, iterations: int, evaluations: int) -> IterationRecord:
@@ -250,9 +273,8 @@ def _starts(
     return [theta]
 
 
-def _solution(
-    given: SeparableProblem, method: Method, choice: str, start: Tensor, outcome: Outcome, stage: Stage, elapsed: float
-) -> Solution:
+def _solution(given: SeparableProblem, method: Method, choice: str, ending: Ending, elapsed: float) -> Solution:
+    outcome, stage, start = ending
     point, problem = outcome.point, stage.reduced.problem
     if point is None:
         parameters, value, gradient_norm, rank = start, math.nan, math.nan, 0

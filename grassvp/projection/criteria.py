@@ -22,7 +22,7 @@ from torch import Tensor
 
 from grassvp.projection.spectrum import Spectrum
 
-__all__ = ["discrepancy", "evidence", "gcv", "l_curvature", "predictive_risk"]
+__all__ = ["discrepancy", "evidence", "gcv", "generalized", "l_curvature", "predictive_risk"]
 
 SATURATED = 1e-8  # of the rows: fewer degrees of freedom left over tell nothing about lam
 
@@ -32,7 +32,12 @@ def gcv(spectrum: Spectrum, lams: Tensor, weight: float = 1.0) -> Tensor:
     left = spectrum.freedom(lams)
     if weight != 1.0:
         left = spectrum.rows - weight * (spectrum.rows - left)
-    return torch.where(left > SATURATED * spectrum.rows, spectrum.rows * spectrum.misfit(lams) / left**2, math.inf)
+    return generalized(spectrum.rows, spectrum.misfit(lams), left)
+
+
+def generalized(rows: float, misfit: Tensor, left: Tensor) -> Tensor:
+    """The score m RSS / t^2 for t = `left` degrees of freedom, infinite for next to none."""
+    return torch.where(left > SATURATED * rows, rows * misfit / left**2, math.inf)
 
 
 def evidence(spectrum: Spectrum, lams: Tensor) -> Tensor:

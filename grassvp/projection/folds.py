@@ -15,13 +15,18 @@ from torch import Tensor
 
 from grassvp.projection.spectrum import Spectrum
 
-__all__ = ["cross_validation"]
+__all__ = ["cross_validation", "fold_errors"]
 
 ENTRIES = 2**21  # of the arrays that several lam share
 
 
 def cross_validation(spectrum: Spectrum, targets: Tensor, lams: Tensor, folds: int = 10, seed: int = 0) -> Tensor:
-    """sum_j ||A_j C_j(lam) - Y_j||^2 for each lam, C_j fitted without fold j; infinite for fewer than two rows.
+    """sum_j ||A_j C_j(lam) - Y_j||^2 for each lam, C_j fitted without fold j; see `fold_errors`."""
+    return fold_errors(spectrum, targets, lams, folds, seed).sum(1)
+
+
+def fold_errors(spectrum: Spectrum, targets: Tensor, lams: Tensor, folds: int = 10, seed: int = 0) -> Tensor:
+    """||A_j C_j(lam) - Y_j||^2 for each lam and each fold, (count, folds); infinite for fewer than two rows.
 
     Args:
         spectrum: of A, with its rows.
@@ -33,7 +38,7 @@ def cross_validation(spectrum: Spectrum, targets: Tensor, lams: Tensor, folds: i
     m, p = targets.shape[0], spectrum.singular_values.numel()
     folds = min(folds, m)
     if folds < 2:
-        return lams.new_full(lams.shape, math.inf)
+        return lams.new_full((len(lams), 1), math.inf)
     size = -(-m // folds)
     order = np.full(folds * size, m)  # rows that are missing to equal parts are zero
     order[np.arange(m)] = np.random.default_rng(seed).permutation(m)
@@ -44,14 +49,14 @@ def cross_validation(spectrum: Spectrum, targets: Tensor, lams: Tensor, folds: i
 
 
 def _held_back(A: Tensor, Y: Tensor, lams: Tensor, spectrum: Spectrum) -> Tensor:
-    """The sum for parts A (folds, size, p) and Y (folds, size, k)."""
+    """The errors for parts A (folds, size, p) and Y (folds, size, k)."""
     folds, size, p = A.shape
     if size > p:  # the part of Y outside of the span of its fold is missed by every C
         Q, A = torch.linalg.qr(A)
         inside = Q.mT @ Y
-        missed, Y = float(torch.sum((Y - Q @ inside) ** 2)), inside
+        missed, Y = torch.sum((Y - Q @ inside) ** 2, dim=(1, 2)), inside
     else:
-        missed = 0.0
+        missed = Y.new_zeros(folds)
     others = torch.tensor([[i for i in range(folds) if i != j] for j in range(folds)], device=A.device)
     rest, right = A[others].flatten(1, 2), Y[others].flatten(1, 2)
     Q, R = torch.linalg.qr(rest)
@@ -62,5 +67,5 @@ def _held_back(A: Tensor, Y: Tensor, lams: Tensor, spectrum: Spectrum) -> Tensor
     for part in lams.split(max(1, ENTRIES // Z.numel())):
         kept = torch.where(s[..., None] > noise, s[..., None] / (s[..., None] ** 2 + part), 0.0)
         errors = (held @ (kept[..., None] * Z[:, :, None]).flatten(2)).unflatten(2, (len(part), -1)) - Y[:, :, None]
-        total.append(torch.sum(errors**2, dim=(0, 1, 3)))
+        total.append(torch.sum(errors**2, dim=(1, 3)).T)
     return torch.cat(total) + missed

@@ -122,13 +122,19 @@ class Projection:
         return torch.linalg.svdvals(self.triangle)
 
     @property
+    def null_space(self) -> Tensor:
+        """Orthonormal coefficients that A makes nothing of at its rank, (n, n - rank)."""
+        return torch.linalg.svd(self.triangle).Vh[self.rank :].T
+
+    @property
     def condition(self) -> float:
         """Condition number of A_lam, over the singular values that were kept."""
         s, p = self.singular_values, self.pseudo_factor.shape[-2]
         if p == 0:
             return math.inf
         smallest = s[p - 1] if p <= s.numel() else s.new_zeros(())
-        return float(torch.sqrt((s[0] ** 2 + self.regularization) / (smallest**2 + self.regularization)))
+        ridge = s.new_tensor(math.sqrt(self.regularization))
+        return float(torch.hypot(s[0], ridge) / torch.hypot(smallest, ridge))
 
     @property
     def freedom(self) -> float:

@@ -11,6 +11,8 @@ from grassvp.projection.projection import Projection, default_rank_tolerance
 
 __all__ = ["Spectrum"]
 
+DECADES = 300.0  # of lam to either side of 1 that float64 holds with all digits
+
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
@@ -38,8 +40,11 @@ class Spectrum:
     right: Tensor | None = None
 
     @staticmethod
-    def of(projection: Projection, targets: Tensor) -> "Spectrum":
-        """The spectrum of the matrix of a projection, for weighted targets Y (m, k)."""
+    def of(projection: Projection, targets: Tensor, rows: int | None = None) -> "Spectrum":
+        """The spectrum of the matrix of a projection, for weighted targets Y (m, k).
+
+        `rows` is how many rows count, those of weight zero being no data; None for all of them.
+        """
         Q, R, Y = projection.orthonormal.double(), projection.triangle, targets.double()
         tolerance = default_rank_tolerance(Q.shape[0], R.shape[1], 1.0, targets.dtype)
         U, s, Vh = torch.linalg.svd(R, full_matrices=False)
@@ -50,8 +55,9 @@ class Spectrum:
         Z, largest = U.T @ (inside + again), float(s[0])
         rank = int((s > tolerance * largest).sum())
         outside = float(torch.sum(rest**2) + torch.sum(Z[rank:] ** 2))
-        floor, left = (tolerance * largest) ** 2, (Q, U[:, :rank])
-        return Spectrum(s[:rank], Z[:rank], outside, Q.shape[0], floor, left, Vh[:rank].T)
+        noise, left = tolerance * largest, (Q, U[:, :rank])
+        count = Q.shape[0] if rows is None else rows
+        return Spectrum(s[:rank], Z[:rank], outside, count, noise * noise, left, Vh[:rank].T)
 
     @property
     def outputs(self) -> int:
@@ -77,8 +83,8 @@ class Spectrum:
 
     def filters(self, lams: Tensor) -> tuple[Tensor, Tensor]:
         """Filters f and 1 - f = lam / (s^2 + lam) for each lam, (lams, p) each, neither by a difference."""
-        squares, lam = self.singular_values**2, lams[:, None]
-        return squares / (squares + lam), lam / (squares + lam)
+        s, roots = self.singular_values, torch.sqrt(lams)[:, None]  # ratios, as the squares of s may overflow
+        return 1.0 / (1.0 + (roots / s) ** 2), 1.0 / (1.0 + (s / roots) ** 2)
 
     def misfit(self, lams: Tensor) -> Tensor:
         """||A C - Y||^2 for each lam."""
@@ -92,8 +98,10 @@ class Spectrum:
         """||C||^2 for each lam."""
         return (self.filters(lams)[0] / self.singular_values) ** 2 @ self.squares
 
-    def lams(self, count_a_decade: int = 8) -> Tensor:
-        """Candidates, evenly spaced in their logarithm, from `floor` to 100 s_1^2."""
-        low, high = math.log10(self.floor), 2.0 * math.log10(self.largest) + 2.0
+    def lams(self, count_a_decade: int = 8, decades: float = 0.0) -> Tensor:
+        """Candidates, evenly spaced in their logarithm, from `floor` to 100 s_1^2 and `decades` further both ways."""
+        low = (math.log10(self.floor) if self.floor > 0.0 else -math.inf) - decades
+        high = 2.0 * math.log10(self.largest) + 2.0 + decades
+        low, high = (min(max(end, -DECADES), DECADES) for end in (low, high))
         count = 1 + math.ceil(count_a_decade * (high - low))
         return torch.logspace(low, high, count, dtype=torch.float64, device=self.coordinates.device)

@@ -28,12 +28,12 @@ from torch import Tensor
 
 from grassvp.arrays import check_count, check_nonnegative
 from grassvp.errors import ArgumentError, ArgumentTypeError, NonFiniteError
+from grassvp.projection.criteria import generalized
 from grassvp.projection.projection import Projection, default_rank_tolerance, project
 
 __all__ = ["Absorption", "Rotation", "StreamingProjection"]
 
 GRID = 33  # values of lam that a score is taken at, once over the whole range and twice around the lowest
-SATURATED = 1e-8  # of the rows: fewer degrees of freedom left over tell nothing about lam
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +196,7 @@ class StreamingProjection:
         """`gcv` for each lam."""
         f = self._filters(lams)
         misfit = self.residual_square + (1.0 - f) ** 2 @ torch.sum(self._spectrum[0] ** 2, dim=1)
-        return _score(self.rows, misfit, f.sum(1))
+        return generalized(self.rows, misfit, self.rows - f.sum(1))
 
     def _sampled(self, values: Tensor, targets: Tensor) -> Callable[[Tensor], Tensor]:
         """`sampled_gcv` as a function of many lam."""
@@ -208,7 +208,7 @@ class StreamingProjection:
         def scores(lams: Tensor) -> Tensor:
             filters = self._filters(lams)
             misfit = torch.stack([torch.sum((B @ (f[:, None] * z) - Y) ** 2) for f in filters])
-            return _score(m, misfit, filters @ weight)
+            return generalized(m, misfit, m - filters @ weight)
 
         return scores
 
@@ -246,12 +246,6 @@ class Absorption:
     rotation: Rotation
     remainder: Tensor
     decay: float
-
-
-def _score(rows: float, misfit: Tensor, trace: Tensor) -> Tensor:
-    """Rows misfit / (rows - trace)^2, infinite where next to nothing is left over to judge by."""
-    left = rows - trace
-    return torch.where(left > SATURATED * rows, rows * misfit / left**2, math.inf)
 
 
 def _check_forgetting(value: float) -> float:

@@ -15,7 +15,7 @@ from grassvp.solvers.protocols import Iterate, LeastSquaresPoint, LeastSquaresPr
 from grassvp.solvers.status import Status
 from grassvp.solvers.stopping import StoppingRule
 
-__all__ = ["Callback", "Outcome", "Run", "minimize"]
+__all__ = ["STUCK", "Callback", "Outcome", "Run", "minimize"]
 
 Callback = Callable[[IterationRecord], Any]
 

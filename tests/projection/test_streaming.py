@@ -268,7 +268,7 @@ MUTATIONS = {
     "gamma instead of its root": (result(streaming, "_check_forgetting", lambda g: g * g), lambda: forgetting_law(0.9)),
     "nothing is forgotten": (result(streaming, "_check_forgetting", lambda g: 1.0), lambda: forgetting_law(0.9)),
     "the trace is not squared": (
-        (streaming, "_score", lambda rows, misfit, trace: misfit / (rows - trace)),
+        (streaming, "generalized", lambda rows, misfit, left: misfit / left),
         gcv_law,
     ),
     "cross-validation on other rows": (

@@ -129,6 +129,31 @@ MUTATIONS = {
         "C8",
         lambda: changed(parametrisation, "solve", lambda s: SimpleNamespace(parameters=1.01 * s.parameters)),
     ),
+    "C8 a block of the copies": (
+        "C8",
+        lambda: changed(parametrisation, "embed", replaced(blocks=lambda e: tuple(1.001 * b for b in e.blocks))),
+    ),
+    "C8 the metric of copies": (
+        "C8",
+        lambda: changed(
+            parametrisation,
+            "embed",
+            replaced(symmetric_block=lambda e: np.asarray(e.narrow.hessian(e.narrow_parameters))),
+        ),
+    ),
+    "C8 the index of the copies": (
+        "C8",
+        lambda: changed(parametrisation, "critical_point_report", replaced(index=lambda r: r.index + 1)),
+    ),
+    "C8 targets that make nothing critical": ("C8", lambda: scaled(parametrisation, "layout")),
+    "C8 shares": (
+        "C8",
+        lambda: changed(parametrisation, "embed_joint", replaced(coefficients=lambda e: 1.001 * e.coefficients)),
+    ),
+    "C8 the count of shared weights": (
+        "C8",
+        lambda: changed(parametrisation, "embed_joint", replaced(narrow=lambda e: (e.narrow[0] + 1, e.narrow[1]))),
+    ),
 }
 
 
