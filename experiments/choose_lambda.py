@@ -89,7 +89,7 @@ LOOKS = {
 class Config:
     """Options of the choose_lambda experiment."""
 
-    problems: int = 100
+    problems: int = 400
     """problems with fixed features; 24 times the number of noise levels are a full round of the design"""
     noises: tuple[float, ...] = (0.0, 1e-6, 1e-2, 1e-1)
     """standard deviations of the noise over that of the targets"""

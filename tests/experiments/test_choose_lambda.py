@@ -70,7 +70,7 @@ def test_it_is_found_and_described():
     files = experiments.available(ROOT / "experiments")
     assert "choose_lambda" in files and len(experiments.summary(files["choose_lambda"])) > 20
     config = LOADED.config_type()
-    assert config.seed == 0 and config.problems == 100
+    assert config.seed == 0 and config.problems == 400
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.seed = 1
 

@@ -12,6 +12,7 @@ import torch
 
 import grassvp as gv
 from grassvp.lab import experiments
+from grassvp.projection.folds import fold_errors
 
 ROOT = Path(__file__).parents[2]
 LOADED = experiments.load("choose_lambda", ROOT / "experiments")
@@ -176,11 +177,13 @@ def test_criteria():
     criteria_law()
 
 
-def test_auto_is_the_geometric_mean_of_two_criteria():
+def test_auto_is_the_geometric_mean_of_weighted_gcv_and_the_mean_of_the_parts():
     fit, rules = fit_of(CASES[0]), MODULE.all_rules(LOADED.config_type())
-    curves = {name: MODULE.estimate(name, rules[name], fit, fit.lams()) for name in ("auto", "gcv", "cross-validation")}
-    mean = np.sqrt(curves["gcv"] * curves["cross-validation"])
-    np.testing.assert_allclose(curves["auto"], mean / mean.min(), rtol=1e-9)
+    lams = torch.from_numpy(fit.lams())
+    parts = fold_errors(fit.data.spectrum, fit.data.targets, lams).numpy()
+    gcv = MODULE.estimate("gcv", gv.rules.GCV(weight=1.2), fit, fit.lams())
+    mean = np.sqrt(gcv * np.exp(np.log(parts).mean(axis=1) / 2))
+    np.testing.assert_allclose(MODULE.estimate("auto", rules["auto"], fit, fit.lams()), mean / mean.min(), rtol=1e-9)
     without = fit_of(CASES[1])
     assert np.isnan(MODULE.estimate("predictive-risk", rules["predictive-risk"], without, without.lams())).all()
 
