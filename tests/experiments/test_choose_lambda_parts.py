@@ -78,7 +78,7 @@ def test_the_design_is_balanced():
             assert {cells.count(cell) for cell in set(cells)} == {len(cells) // 4}, "kind by layout"
     assert {case.target for case in cases} == set(MODULE.FUNCTIONS)
     assert all(40 <= case.rows <= 160 for case in cases) and {case.scale for case in cases} == set(MODULE.SCALES)
-    assert len(MODULE.design(LOADED.config_type())) == 100
+    assert len(MODULE.design(LOADED.config_type())) == 400
     assert cases == MODULE.design(config) != MODULE.design(dataclasses.replace(config, seed=1))
 
 
