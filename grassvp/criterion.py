@@ -70,6 +70,20 @@ class CriterionPoint:
         """Condition number of the linear solve."""
         return self.linearization.condition
 
+    @property
+    def units(self) -> Tensor | None:
+        """Natural sizes of the parameters, (q,), or None."""
+        return self.linearization.units
+
+    @property
+    def value_rounding(self) -> float:
+        """Size of the rounding error of the value, a sum of logarithms."""
+        logarithms = self.spectrum.rows * self.spectrum.outputs if isinstance(self.rule, Evidence) else 1.0
+        return torch.finfo(self.parameters.dtype).eps * (logarithms + abs(self.value))
+
+    def spare_gradient(self, sizes: Tensor) -> None:
+        """None: with lam > 0 no other C does as well."""
+
     def distance(self, other: "CriterionPoint") -> float:
         """Distance on the (regularised) Grassmannian, each span with its own lam."""
         return self.linearization.distance(other.linearization)

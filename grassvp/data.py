@@ -90,12 +90,12 @@ def _check_differentiable(features: FeatureMap, inputs: Tensor, targets: Tensor)
         ) from error
 
 
-def check_size(weighted_targets: Tensor) -> None:
-    """Raise where the square of the norm, which values and gradients go like, overflows or loses digits."""
-    size = safe_norm(weighted_targets)
+def check_size(values: Tensor, what: str = "targets, times their weights,") -> None:
+    """Raise where the square of the norm, which values, gradients and lam go like, overflows or loses digits."""
+    size = safe_norm(values)
     if not (size == 0.0 or SMALLEST <= size <= 1.0 / SMALLEST):
         raise ArgumentError(
-            f"targets, times their weights, have norm {size:.3g}, whose square float64 cannot hold to all digits: "
+            f"{what} have norm {size:.3g}, whose square float64 cannot hold to all digits: "
             f"it must be between {SMALLEST:g} and {1.0 / SMALLEST:g}; scale them"
         )
 
@@ -105,6 +105,8 @@ def check_noise_level(value: object) -> float | None:
     if value is None:
         return None
     level = check_nonnegative(value, "noise_level")
+    if level > 1.0 / SMALLEST:
+        raise ArgumentError(f"noise_level must be at most {1.0 / SMALLEST:g}, as large as targets may be, got {level}")
     if level == 0.0:
         raise ArgumentError("noise_level must be > 0, got 0: leave it out for exact targets")
     return level

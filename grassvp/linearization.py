@@ -20,6 +20,8 @@ __all__ = ["JACOBIAN_KINDS", "Linearization"]
 
 JACOBIAN_KINDS = ("golub-pereyra", "kaufman")
 DISTANCE_ROUNDINGS = 1e8
+MARGIN = 2.0  # over the level at which singular values are cut
+POWERS = 4  # power iterations for a direction that need only be good
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +87,14 @@ class Linearization:
 
     @property
     def differentiable(self) -> bool:
-        """Whether the value is differentiable here for certain: lam > 0, or features of full rank."""
-        return self.problem.regularization > 0 or self.rank == min(self.problem.rows, self.problem.width)
+        """Whether the value is differentiable here for certain: features whose rank is full by a margin, or lam > 0.
+
+        A lam whose root is below the singular values that count as zero does not make up for cutting them off.
+        """
+        s, cut = self.projection.singular_values, self.problem.rank_tolerance
+        margin, ridge = MARGIN * cut * float(s[0]), math.sqrt(self.problem.regularization)
+        full = self.rank == min(self.problem.rows, self.problem.width)
+        return ridge > margin or (full and (self.problem.column_scaling or float(s[-1]) > margin))
 
     @property
     def condition(self) -> float:
@@ -196,6 +204,26 @@ class Linearization:
     def metric_product(self, direction: Tensor) -> Tensor:
         """`metric` times v, (q,), without forming it."""
         return jacobians.metric_product(*self._factors, direction)
+
+    def spare_gradient(self, sizes: Tensor) -> Tensor | None:
+        """The largest gradient DPhi^*[W R (Z B)^T] that coefficients Z B with Phi Z = 0, ||B|| = 1, add, (q,).
+
+        Largest in the norm ||sizes * gradient||, by a few power iterations; None at full rank. Either sign of it is a
+        descent direction at lam = 0, where C + t Z B minimises as well as C does.
+        """
+        if self.rank == min(self.problem.rows, self.problem.width):
+            return None
+        Z, fixed = self.projection.null_space.to(self.residual), self.derivatives.values.shape[1] - self.problem.width
+        Z = torch.nn.functional.pad(Z, (0, 0, 0, fixed))
+        left = jacobians.weighted(self.projection.residual, self.problem.weights)
+        B, gradient = Z.new_ones(Z.shape[1], left.shape[1]), torch.zeros_like(self.parameters)
+        for _ in range(POWERS):
+            size = float(torch.linalg.matrix_norm(B))
+            if size == 0.0:
+                break
+            gradient = self.derivatives.pullback(left, Z @ B / size)
+            B = Z.T @ (self.derivatives.pushforward(sizes**2 * gradient).T @ left)
+        return gradient
 
     def residual_at(self, parameters: Tensor) -> Tensor:
         """The augmented residual at other parameters, of the same shape as here.

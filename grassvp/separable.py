@@ -270,6 +270,7 @@ class SeparableProblem:
             projection = self.with_regularization(1.0).project(values)
         except NonFiniteError:
             return
+        check_size(projection.triangle, "features, times the weights, for which a rule chooses lam,")
         self.regularization = self.rounded(self.chosen(values, projection, self.rule).regularization)
         noise = default_rank_tolerance(self.rows, self.width, 1.0, self.targets.dtype)
         self.least_regularization = self.rounded((noise * float(torch.linalg.norm(projection.triangle))) ** 2)

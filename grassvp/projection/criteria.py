@@ -53,13 +53,13 @@ def predictive_risk(spectrum: Spectrum, lams: Tensor, noise_level: float, weight
     """RSS + 2 k sigma^2 sum_i f_i, or with row weights sum_i f_i (sum_j w_j^2 U_ji^2)."""
     f, _ = spectrum.filters(lams)
     trace = f.sum(1) if weights is None else f @ ((spectrum.basis**2).T @ weights.double() ** 2)
-    return spectrum.misfit(lams) + 2.0 * spectrum.outputs * noise_level**2 * trace
+    return spectrum.misfit(lams) + 2.0 * spectrum.outputs * noise_level * noise_level * trace
 
 
 def discrepancy(spectrum: Spectrum, lams: Tensor, noise_level: float, weights: Tensor | None = None) -> Tensor:
     """RSS - k sigma^2 m, or with row weights k sigma^2 sum_j w_j^2; it grows with lam."""
     squares = spectrum.rows if weights is None else float(torch.sum(weights.double() ** 2))
-    return spectrum.misfit(lams) - spectrum.outputs * noise_level**2 * squares
+    return spectrum.misfit(lams) - spectrum.outputs * noise_level * noise_level * squares
 
 
 def l_curvature(spectrum: Spectrum, lams: Tensor) -> Tensor:

@@ -58,6 +58,8 @@ class Projection:
         regularization: lam.
         triangle: R_A, whose singular values are those of A.
         restriction: what bounds on C leave of the subspace, or None without bounds.
+        rank_tolerance: relative level at or below which singular values of A, or of A D^-1, counted as zero.
+        column_scale: D, (n,), where the rank was judged after scaling the columns, or None.
     """
 
     orthonormal: Tensor
@@ -71,6 +73,8 @@ class Projection:
     regularization: float
     triangle: Tensor
     restriction: Restriction | None = None
+    rank_tolerance: float = 0.0
+    column_scale: Tensor | None = None
 
     @property
     def value(self) -> float:
@@ -220,8 +224,20 @@ def project(
     coefficients = factor.T @ inside.double()
     if not bool(torch.isfinite(coefficients).all()):
         raise NonFiniteError("the coefficients overflow: scale the targets, or use regularization > 0")
-    coefficients = coefficients.to(targets.dtype)
-    return Projection(Q, kept, lower, factor, coefficients, residual, residual_tail, rank, regularization, triangle)
+    return Projection(
+        orthonormal=Q,
+        inner=kept,
+        tail=lower,
+        pseudo_factor=factor,
+        coefficients=coefficients.to(targets.dtype),
+        residual=residual,
+        residual_tail=residual_tail,
+        rank=rank,
+        regularization=regularization,
+        triangle=triangle,
+        rank_tolerance=rank_tolerance,
+        column_scale=scale,
+    )
 
 
 def _column_norms(R: Tensor) -> Tensor:

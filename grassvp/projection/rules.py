@@ -7,7 +7,7 @@ eight candidates a decade first, and between its neighbours by golden sections w
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ __all__ = [
     "least",
 ]
 
+TIE = 1e-12  # of the size and the range of the scores: differences below are rounding
 REFINEMENTS = 40  # golden sections, each 0.618 of the last: from an eighth of a decade to a rounding
 WEIGHT = 1.2  # of the degrees of freedom in `Auto`
 SECTION = 1.0 - (math.sqrt(5.0) - 1.0) / 2.0
@@ -115,7 +116,7 @@ class Rule(ABC):
 
     def _note(self, best: int, last: int) -> str:
         if best == 0:
-            return "the smallest lam that rounding leaves a difference to: the targets look free of noise"
+            return "the smallest lam that rounding leaves a difference to: a larger one does no better"
         return "the largest lam tried: the features explain nothing" if best == last else ""
 
 
@@ -172,7 +173,8 @@ class CrossValidation(Rule):
 
     def criterion(self, data: Data) -> Callable[[Tensor], Tensor]:
         """See `Rule`."""
-        return lambda lams: torch.log(cross_validation(data.spectrum, data.targets, lams, self.folds, self.seed))
+        spectrum, targets = _with_weight(data)
+        return lambda lams: torch.log(cross_validation(spectrum, targets, lams, self.folds, self.seed))
 
 
 @dataclass(frozen=True)
@@ -206,12 +208,13 @@ class Discrepancy(Rule):
             raise ArgumentError("factor must be > 0, got 0.0")
 
     def criterion(self, data: Data) -> Callable[[Tensor], Tensor]:
-        """See `Rule`; minus lam where there is no more misfit than noise, and the discrepancy where there is."""
-        sigma = self.factor * _known_noise(data, self.name)
+        """See `Rule`; negative, falling with lam, up to where the misfit is that of the noise, and positive beyond."""
+        sigma, spectrum = self.factor * _known_noise(data, self.name), data.spectrum
+        smallest = float(spectrum.lams()[0])
 
         def score(lams: Tensor) -> Tensor:
-            excess = criteria.discrepancy(data.spectrum, lams, sigma, data.weights)
-            return torch.where(excess <= 0, -lams, excess)
+            excess = criteria.discrepancy(spectrum, lams, sigma, data.weights)
+            return torch.where(excess <= 0, -1.0 - torch.log(lams / smallest), excess / spectrum.misfit(lams))
 
         return score
 
@@ -230,6 +233,9 @@ class LCurve(Rule):
     def criterion(self, data: Data) -> Callable[[Tensor], Tensor]:
         """See `Rule`."""
         return lambda lams: -criteria.l_curvature(data.spectrum, lams)
+
+    def _note(self, best: int, last: int) -> str:
+        return "the curve has no corner: it bends most at the end of what was tried" if best in (0, last) else ""
 
 
 @dataclass(frozen=True)
@@ -257,11 +263,11 @@ class Auto(Rule):
 
     def criterion(self, data: Data) -> Callable[[Tensor], Tensor]:
         """See `Rule`."""
-        spectrum, targets = data.spectrum, data.targets
+        spectrum, targets = _with_weight(data)
         rounding = (torch.finfo(targets.dtype).eps * float(torch.linalg.vector_norm(targets.double()))) ** 2
 
         def score(lams: Tensor) -> Tensor:
-            # a part without weight has no error, and one below rounding tells nothing
+            # an error below rounding tells nothing, and its logarithm would tell most
             parts = fold_errors(spectrum, targets, lams, self.folds, self.seed).clamp_min(rounding)
             return torch.log(criteria.gcv(spectrum, lams, WEIGHT)) + torch.log(parts).mean(1)
 
@@ -294,11 +300,26 @@ def check_rule(value: object, noise_level: float | None, name: str = "regulariza
 
 
 def least(criterion: Callable[[Tensor], Tensor], lams: Tensor, *, refined: bool) -> tuple[float, int, float]:
-    """The lam of least score, the index of the candidate that is best, and its score; NaN scores count as infinite."""
+    """The lam of least score, the index of the candidate that is best, and its score; NaN scores count as infinite.
+
+    Of candidates that only rounding tells apart, such as all that are far below every s^2, the smallest is taken.
+    """
     scores = torch.nan_to_num(criterion(lams), nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    finite = scores[torch.isfinite(scores)]
     best = int(torch.argmin(scores))
+    if math.isfinite(float(scores[best])):
+        lowest, highest = float(finite.min()), float(finite.max())
+        best = int(torch.nonzero(scores <= lowest + TIE * (abs(lowest) + highest - lowest))[0])
     lam = _golden(criterion, lams, best) if refined else float(lams[best])
     return lam, best, float(scores[best])
+
+
+def _with_weight(data: Data) -> tuple[Spectrum, Tensor]:
+    """The spectrum with the basis of the rows that have a weight, and their targets: the others cannot be held back."""
+    if data.weights is None or data.spectrum.left is None:
+        return data.spectrum, data.targets
+    kept, (Q, inner) = data.weights != 0, data.spectrum.left
+    return replace(data.spectrum, left=(Q[kept], inner)), data.targets[kept]
 
 
 def _known_noise(data: Data, name: str) -> float:

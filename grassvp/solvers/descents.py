@@ -45,6 +45,11 @@ class GaussNewtonDescent:
     inner_iterations: int = 200
     damped: bool = False
 
+    @property
+    def plain(self) -> "GaussNewtonDescent":
+        """With Kaufman's Jacobian, without what is of size 1 / sigma where features are nearly rank-deficient."""
+        return replace(self, jacobian="kaufman")
+
     def __call__(self, point: LeastSquaresPoint, previous: Any, damping: float) -> LeastSquaresModel | QuadraticModel:
         """The model at `point`, accurate for steps damped by at least `damping`."""
         kind = point.preferred_jacobian if self.jacobian == "auto" else self.jacobian
@@ -119,6 +124,11 @@ class HessianDescent:
     curvature: str
     scaling: str = "auto"
     dense: bool = True
+
+    @property
+    def plain(self) -> GaussNewtonDescent:
+        """The Gauss-Newton model with Kaufman's Jacobian, which has no curvature that could be wrong."""
+        return GaussNewtonDescent("kaufman", self.scaling, "auto" if self.dense else "matrix-free")
 
     def __call__(self, point: LeastSquaresPoint, previous: Any, damping: float) -> QuadraticModel:
         """The model at `point`."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from grassvp.arrays import check_choice, check_nonnegative
 from grassvp.errors import ArgumentError, NonFiniteError
+from grassvp.solvers.last_resort import downhill
 from grassvp.solvers.protocols import (
     Iterate,
     LeastSquaresPoint,
@@ -66,7 +67,7 @@ class FirstOrder:
     def _steps(
         self, problem: LeastSquaresProblem, variable: Tensor, optimizer: torch.optim.Optimizer, rate: float
     ) -> Generator[Iterate, None, Status]:
-        evaluate, smallest = _Evaluator(problem, variable), 1e-12 * rate
+        evaluate, smallest, afresh = _Evaluator(problem, variable), 1e-12 * rate, False
         try:
             yield Iterate(evaluate.point(), 0.0, rate, evaluate.count)
         except NonFiniteError:
@@ -84,8 +85,17 @@ class FirstOrder:
                 optimizer = self._build(variable, rate)
                 continue
             moved = float(torch.linalg.vector_norm(variable.detach() - before))
+            if moved == 0.0 and not afresh:  # what the optimiser remembers of steps far away is no reason to stop
+                optimizer, afresh = self._build(variable, rate), True
+                continue
             if moved == 0.0:
-                return Status.STALLED
+                ahead = None if self.objective == "joint" else downhill(problem, point)[0]
+                if ahead is None:
+                    return Status.STALLED if point.differentiable else Status.RANK_DEFICIENT
+                moved, point = float(torch.linalg.vector_norm(ahead.parameters - before)), ahead
+                variable.detach().copy_(ahead.parameters)
+                optimizer = self._build(variable, rate)
+            afresh = False
             yield Iterate(point, moved, rate, evaluate.count)
 
     def _build(self, variable: Tensor, rate: float) -> torch.optim.Optimizer:

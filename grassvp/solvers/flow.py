@@ -13,6 +13,7 @@ from torch import Tensor
 from grassvp.arrays import check_choice, check_nonnegative
 from grassvp.errors import ArgumentError, NonFiniteError
 from grassvp.solvers.descents import MetricDescent
+from grassvp.solvers.last_resort import downhill
 from grassvp.solvers.protocols import Iterate, LeastSquaresPoint, LeastSquaresProblem, attempt
 from grassvp.solvers.status import Status
 
@@ -26,6 +27,8 @@ SHORTEST = 1e-20  # step limit, relative to the first one, below which an overfl
 @dataclass(frozen=True)
 class GradientFlow:
     """theta' = -M(theta)^-1 grad psi(theta) from the start on, each step of the integrator an iterate.
+
+    psi falls along its flow: a step at whose end it has risen by more than the tolerance is taken again, shorter.
 
     The column "damping" of the history holds the steps in time, so that its cumulative sum is the time of each iterate.
 
@@ -67,14 +70,17 @@ class GradientFlow:
                 solver = self._solver(field, time, point, longest) if solver is None else solver
                 solver.step()
                 ahead = field.point(solver.y)
-            except NonFiniteError:  # go on from the last point with shorter steps
+                rises = ahead.value - point.value > self.tolerance * point.value + point.value_rounding
+            except NonFiniteError:
+                ahead, rises = None, True
+            if ahead is None or solver is None or rises:  # go on from the last point with shorter steps
                 longest = 0.1 * min(longest, field.time_scale(point) if solver is None else solver.h_abs)
                 if longest < SHORTEST * (1.0 + time):
-                    return Status.NON_FINITE
+                    return Status.NON_FINITE if ahead is None else _stuck(problem, point)
                 solver = None
                 continue
             if solver.status == "failed" or float(solver.t) == time:
-                return Status.STALLED
+                return _stuck(problem, point)
             moved = float(torch.linalg.vector_norm(ahead.parameters - point.parameters))
             yield Iterate(ahead, moved, float(solver.t) - time, field.evaluations)
             point, time = ahead, float(solver.t)
@@ -88,6 +94,13 @@ class GradientFlow:
         if self.integrator in STIFF:
             options["jac"] = field.jacobian
         return getattr(integrate, INTEGRATORS[self.integrator])(field, time, theta, math.inf, **options)
+
+
+def _stuck(problem: LeastSquaresProblem, point: LeastSquaresPoint) -> Status:
+    """Why the integrator finds no step that is short enough."""
+    if not point.differentiable:
+        return Status.RANK_DEFICIENT
+    return Status.STALLED if downhill(problem, point)[0] is None else Status.DAMPED_OUT
 
 
 class _Field:

@@ -14,6 +14,8 @@ from grassvp.solvers.models import LeastSquaresModel, QuadraticModel, Step
 
 __all__ = ["Accelerated", "Backtracking", "Control", "GainRatioDamping", "Search", "TrustRadius"]
 
+WEAKEST = 1e-14  # damping whose steps are those of Gauss-Newton, to rounding
+
 
 @dataclass(frozen=True)
 class Control:
@@ -56,6 +58,11 @@ class GainRatioDamping:
     smallest: float = 1e-20
     largest: float = 1e16
 
+    @property
+    def plain(self) -> "GainRatioDamping":
+        """The search from next to no damping, which tries every one."""
+        return replace(self, initial=min(self.initial, WEAKEST))
+
     def start(self) -> Control:
         """Control before the first trial."""
         return Control(self.initial)
@@ -92,6 +99,11 @@ class Accelerated:
     ratio: float = 0.75
     step: float = 0.1
     noise: float = 3.0  # roundings of the residual that its second difference may consist of
+
+    @property
+    def plain(self) -> GainRatioDamping:
+        """The search for a step that is not bent, from next to no damping."""
+        return self.inner.plain
 
     def start(self) -> Control:
         """See `GainRatioDamping`."""

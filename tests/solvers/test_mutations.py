@@ -218,13 +218,13 @@ MUTATIONS = {
         lambda: test_bounded.test_solution_of_every_output_is_scipys("full", 0.0, *NONNEGATIVE),
     ),
     "the restriction forgets what is held": (
-        (bounded, "_restriction", lambda S, free: original_restriction(S, torch.ones_like(free))),
+        (bounded, "_restriction", lambda S, free, *rest: original_restriction(S, torch.ones_like(free), *rest)),
         lambda: test_bounded.test_conditions_of_optimality_and_the_restriction_that_goes_with_them(
             "full", 0.0, *NONNEGATIVE
         ),
     ),
     "derivatives forget what is held": (
-        (bounded, "_restriction", lambda S, free: original_restriction(S, torch.ones_like(free))),
+        (bounded, "_restriction", lambda S, free, *rest: original_restriction(S, torch.ones_like(free), *rest)),
         lambda: test_bounded_solve.test_the_joint_bounded_minimum_of_scipy("nonnegative", 0.0),
     ),
     "continuation has its last stage alone": (

@@ -127,7 +127,7 @@ MUTATIONS = {
     "C9 another order": ("C9", lambda: changed(limits, "width_study", replaced(values=slower))),
     "C8 not critical": (
         "C8",
-        lambda: changed(parametrisation, "solve", lambda s: SimpleNamespace(parameters=1.01 * s.parameters)),
+        lambda: changed(parametrisation, "critical_problem", lambda made: (made[0], 1.01 * made[1], made[2])),
     ),
     "C8 a block of the copies": (
         "C8",
