@@ -158,7 +158,8 @@ class Adaptive:
         if trail[-1] == trail[-2] or _reversals(trail) > REVERSALS:
             more = outcome.status is Status.MAX_ITERATIONS and not final
             return replace(stage, iterations=longer, over=not more), outcome
-        return _valued(reduced, outcome) if final else (Stage(reduced, longer, trail=trail), outcome)
+        end, outcome = _valued(reduced, outcome) if final else (Stage(reduced, longer), outcome)
+        return replace(end, trail=trail), outcome
 
     def regularizing(self, problem: SeparableProblem) -> "Adaptive":
         """See `Schedule`."""

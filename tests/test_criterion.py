@@ -180,6 +180,20 @@ def test_a_point_has_the_solve_that_goes_with_it():
     point_law()
 
 
+@pytest.mark.parametrize("name", CRITERIA)
+def test_a_point_knows_the_rounding_of_its_value(name):
+    """Rows in another order round otherwise, by no more than it says and by more than a thousandth of that."""
+    problem, theta, (x, y, w, widths, activation) = case("three outputs, weights")
+    point, errors = CriterionProblem(problem, CRITERIA[name]).linearize(theta), []
+    for seed in range(8):
+        order = np.random.default_rng(seed).permutation(len(x))
+        module = mlp(1, widths, activation=activation, seed=3)
+        other = SeparableProblem(module, x[order], y[order], weights=w[order])
+        errors.append(abs(CriterionProblem(other, CRITERIA[name]).value(theta) - point.value))
+    assert 1e-3 * point.value_rounding <= max(errors) <= 10 * point.value_rounding
+    assert torch.equal(point.units, problem.units) and point.spare_gradient(problem.units) is None
+
+
 def test_what_is_given_is_what_is_answered():
     problem, theta, _ = case("tall")
     target = CriterionProblem(ReducedProblem(problem), rules.Evidence())

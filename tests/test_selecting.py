@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from grassvp import (
     CriterionProblem,
@@ -23,6 +23,7 @@ from grassvp import (
 from grassvp import criterion as criterion_module
 from grassvp.errors import GrassvpError
 from grassvp.features import from_function, mlp
+from tests.projection.test_rules import dense_gcv
 from tests.solvers.problems import TIMES, Recorder, double_exponential
 
 START = (0.4, 2.5)
@@ -43,7 +44,7 @@ def minimum_law(criterion, **options):
     """Scipy's minimum with its own line search and differences for gradients."""
     given = problem(**options)
     target = CriterionProblem(given, criterion)
-    expected = minimize(target.value, START, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-12})
+    expected = minimize(target.value, START, method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-10})
     found = minimize_criterion(given, criterion, tolerance=1e-8)
     assert found.status is Status.CONVERGED and found.value <= expected.fun + 1e-9 * abs(expected.fun)
     np.testing.assert_allclose(np.sort(found.parameters), np.sort(expected.x), atol=1e-4)
@@ -67,10 +68,13 @@ def report_law(criterion, **options):
     assert history["regularization"][-1] == found.regularization and (np.diff(history["evaluations"]) > 0).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"outputs": 2, "weights": np.linspace(0.5, 2, 60)}], ids=["plain", "weighted"])
 @pytest.mark.parametrize("criterion", CRITERIA, ids=str)
-def test_the_minimum_is_that_of_scipy_and_is_reported_truly(criterion, options):
-    report_law(criterion, **options)
+def test_the_minimum_is_that_of_scipy_and_is_reported_truly(criterion):
+    report_law(criterion)
+
+
+def test_weights_and_two_outputs():
+    report_law("evidence", outputs=2, weights=np.linspace(0.5, 2, 60))
 
 
 def test_the_lam_of_the_problem_is_not_used():
@@ -85,8 +89,8 @@ def test_the_lam_of_the_problem_is_not_used():
 def test_a_reduced_problem_and_adam_will_do():
     given = ReducedProblem(problem())
     best = minimize_criterion(given, "gcv", tolerance=1e-8)
-    adam = minimize_criterion(given, "gcv", solver=FirstOrder("adam", learning_rate=0.05), max_iterations=150)
-    assert adam.iterations == 150 and best.value <= adam.value < best.value + 1e-3
+    adam = minimize_criterion(given, "gcv", solver=FirstOrder("adam", learning_rate=0.05), max_iterations=80)
+    assert adam.iterations == 80 and best.value <= adam.value < best.value + 1e-2
     assert adam.value == pytest.approx(adam.history["value"].min()), "the best iterate"
 
 
@@ -95,12 +99,25 @@ def improvement_law():
     given = network(noise=0.4, regularization=1e-2)
     target = CriterionProblem(given)
     start = solve(given, seed=0, max_iterations=5)
-    found = minimize_criterion(given, "gcv", initial_parameters=start.parameters, max_iterations=60)
-    assert found.value < target.value(start.parameters) - 0.1
+    found = minimize_criterion(given, "gcv", initial_parameters=start.parameters, max_iterations=30)
+    assert found.value < target.value(start.parameters) - 0.05
 
 
 def test_it_goes_on_from_a_solve():
     improvement_law()
+
+
+def no_iterations_law():
+    """Log GCV at the start, least over lam, by hat matrices."""
+    A, Y = np.exp(-TIMES[:, None] * START), problem().targets.numpy()
+    dense = minimize_scalar(lambda x: dense_gcv(A, Y, math.exp(x)), bounds=(-14, 2), method="bounded").fun + math.log(
+        60
+    )
+    assert minimize_criterion(problem(), max_iterations=0).value == pytest.approx(dense, rel=1e-7)
+
+
+def test_the_value_is_that_of_numpy():
+    no_iterations_law()
 
 
 def test_where_it_starts():
@@ -262,7 +279,7 @@ MUTATIONS = {
         (criterion_module.CriterionPoint, "gradient", property(lambda self: self.linearization.gradient)),
         lambda: minimum_law("evidence"),
     ),
-    "the misfit is minimised": ((CriterionProblem, "linearize", point_of_misfit), lambda: report_law("gcv")),
+    "the misfit is minimised": ((CriterionProblem, "linearize", point_of_misfit), no_iterations_law),
     "the tolerance is not per entry": ((selecting, "Evidence", int), lambda: tolerance_law("evidence")),
     "nothing is minimised": ((selecting, "MaxIterations", lambda count: MAX_ITERATIONS(0)), improvement_law),
 }

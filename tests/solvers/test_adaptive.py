@@ -30,6 +30,7 @@ from grassvp.features import from_function, mlp
 from grassvp.projection import RULES, Projection
 from grassvp.starts import start_at
 from tests.cases import exponentials, phase
+from tests.laws.reduced import EPS
 from tests.oracles import projector
 from tests.solvers.problems import Recorder, double_exponential, least_squares_value, weighted
 
@@ -91,12 +92,13 @@ def stage_law(problem, solution, *, descends=True):
     assert sum(length for _, length in blocks) == len(lams) == solution.iterations + 1
     assert all(problem.rounded(lam) == lam for lam, _ in blocks) and turns([lam for lam, _ in blocks]) <= 2
     same = np.diff(lams) == 0
-    rise = np.diff(values)[same] - 1e-12 * values[:-1][same]
+    rounding = EPS * np.minimum(solution.history["condition"], 1e8) * float((problem.weighted_targets**2).sum())
+    rise = np.diff(values)[same] - 1e-12 * values[:-1][same] - rounding[1:][same]
     assert not descends or (rise <= 0).all(), f"the value rose by {rise.max():.2g} within a stage"
 
 
 def end_law(problem, solution):
-    """Lam is what the rule says at the end, but where it goes to and fro; value, C and gradient are those of that lam."""
+    """Lam is what the rule says at the end, but where it goes to and fro; value, C and gradient are of that lam."""
     lam, theta = solution.regularization, solution.parameters
     said = ReducedProblem(problem).linearize(theta).chosen(problem.rule)
     trail = [*solution.history["regularization"], problem.rounded(said.regularization)]
@@ -131,8 +133,8 @@ def solved(problem, method=None, **options):
     return solution, keep
 
 
-def whole_law(problem, method=None):
-    solution, keep = solved(problem, method)
+def whole_law(problem, method=None, **options):
+    solution, keep = solved(problem, method, **options)
     stage_law(problem, solution, descends=method != METHODS["adam"])
     end_law(problem, solution)
     record_law(problem, keep, solution)
@@ -142,7 +144,7 @@ def whole_law(problem, method=None):
 @pytest.mark.parametrize("rule", ["auto", "gcv", "evidence"])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_with_rules(method, rule):
-    whole_law(decay(rule), METHODS[method])
+    whole_law(decay(rule), METHODS[method], max_iterations=25)
 
 
 @pytest.mark.parametrize("rule", [*RULES, rules.GCV(1.4)], ids=str)
@@ -153,7 +155,7 @@ def test_every_problem_with_rules(name, rule):
 
 @pytest.mark.parametrize("rule", ["auto", "gcv", "evidence"])
 def test_more_features_than_rows(rule):
-    whole_law(PROBLEMS["wide"](rule))
+    whole_law(PROBLEMS["wide"](rule), max_iterations=25)
 
 
 @pytest.mark.parametrize("rule", ["auto", "gcv", "evidence", "discrepancy"])
@@ -211,7 +213,8 @@ def test_equal_seeds_agree_and_no_global_state_is_touched():
     before = np.random.get_state()[1].tolist(), torch.random.get_rng_state()
     given = network("auto")
     lam = given.regularization
-    first, again, other = (solve(given, seed=s, max_iterations=25, restarts=1) for s in (5, 5, 6))
+    options = {"max_iterations": 12, "restarts": 1, "starts": 2}
+    first, again, other = (solve(given, seed=seed, **options) for seed in (5, 5, 6))
     assert torch.equal(first.parameters, again.parameters) and first.regularization == again.regularization
     assert not torch.equal(first.parameters, other.parameters)
     np.testing.assert_array_equal(first.history["regularization"], again.history["regularization"])
@@ -246,12 +249,12 @@ def test_time(seconds):
 
 def restart_law():
     """Of a run and its restarts the one with the least generalised cross-validation is kept."""
-    given = decay("gcv", start=(0.05, 60.0))
-    keep = Recorder()
-    solution = solve(given, seed=2, restarts=4, max_iterations=6, tolerance=0.0, callbacks=[keep])
+    given, keep = network("gcv", (6,)), Recorder()
+    options = {"seed": 0, "starts": 1, "max_iterations": 8, "tolerance": 0.0}
+    solution = solve(given, restarts=3, callbacks=[keep], **options)
     firsts = [i for i, record in enumerate(keep.records) if record.iteration == 0]
     runs = [keep.records[i:j] for i, j in zip(firsts, [*firsts[1:], len(keep.records)], strict=True)]
-    assert len(runs) == 5 and all([r.iteration for r in run] == list(range(len(run))) for run in runs)
+    assert len(runs) == 4 and all([r.iteration for r in run] == list(range(len(run))) for run in runs)
     lasts = [run[-1].parameters for run in runs]
     scores = [gcv(given, theta, ReducedProblem(given).chosen_at(theta).problem.regularization) for theta in lasts]
     values = [ReducedProblem(given).chosen_at(theta).value(theta) for theta in lasts]
@@ -286,12 +289,11 @@ def test_starts_are_judged_by_cross_validation():
 
 def test_multistart_with_a_rule():
     given = network("gcv")
-    many = multistart(given, starts=4, seed=0, max_iterations=15)
-    again = multistart(given, starts=4, seed=0, max_iterations=15)
-    assert len(many.solutions) == 4 and np.array_equal(many.values, again.values)
+    many, again = (multistart(given, starts=3, seed=0, max_iterations=12) for _ in range(2))
+    assert len(many.solutions) == 3 and np.array_equal(many.values, again.values)
     for solution in many.solutions:
         end_law(given, solution)
-    assert many.best in many.solutions and "4 starts" in repr(many)
+    assert many.best in many.solutions and "3 starts" in repr(many)
 
 
 def test_growth_with_a_rule():
@@ -348,6 +350,12 @@ def unvalued(reduced, outcome):
 def seen_twice(callback, iterations, evaluations):
     """The start of a stage is shown as well."""
     return lambda record: callback(solving._shift(record, iterations, evaluations))
+
+
+def mixed(ending):
+    """The value of runs that a limit ended, cross-validation of others."""
+    outcome = ending[0]
+    return outcome.point.value if outcome.status is Status.MAX_ITERATIONS else outcome.point.projection.gcv
 
 
 def cut(limit):
