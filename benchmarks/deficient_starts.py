@@ -4,7 +4,7 @@ Duplicated, opposite, dead, saturated and constant neurons, three sines in a pla
 than rows take turns. Each solver runs at lam = 0, at the default lam = 1e-14 ||Phi||^2, and at that from a generic
 start of the same network; a status is checked by `tests/regimes/statuses.py`, which recomputes all that it says.
 
-    python benchmarks/deficient_starts.py [--starts 200] [--iterations 10] [--only "LM;L-BFGS"] [--json FILE]
+    python benchmarks/deficient_starts.py [--starts 200] [--iterations 8] [--only "LM;L-BFGS"] [--json FILE]
 """
 
 import argparse
@@ -73,7 +73,7 @@ def measure(name: str, setting: str, starts: int, iterations: int) -> dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--starts", type=int, default=200)
-    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--iterations", type=int, default=8)
     parser.add_argument("--only", help="names of solvers, separated by semicolons")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()

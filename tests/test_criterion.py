@@ -107,8 +107,8 @@ def test_gradients_are_those_of_differences_with_lam_chosen_anew(shape, name):
     total_law(shape, name)
 
 
-@pytest.mark.parametrize("collinear", [0.0, 1e-9, 1e-5, 1e-2])
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("collinear", [0.0, 1e-9, 1e-4])
+@pytest.mark.parametrize("name", ["gcv", "evidence"])
 @pytest.mark.parametrize("shape", ["tall", "three outputs, weights", "wide"])
 def test_gradients_where_neurons_are_alike(shape, name, collinear):
     gradient_law(shape, name, collinear)

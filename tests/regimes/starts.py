@@ -35,7 +35,7 @@ SOLVERS = {
     "natural gradient": NaturalGradient(),
     "gradient flow": GradientFlow(tolerance=1e-3),
     "gradient flow, BDF": GradientFlow(integrator="bdf", tolerance=1e-3),
-    "natural gradient flow": GradientFlow("grassmann", "rk23", tolerance=1e-2),
+    "natural gradient flow": GradientFlow("grassmann", "rk23", tolerance=0.1),
     "Adam": FirstOrder("adam", learning_rate=0.02),
     "L-BFGS": FirstOrder("lbfgs"),
     "Adam, joint": FirstOrder("adam", "joint", 0.02),
