@@ -11,7 +11,7 @@ from grassvp.reduced import ReducedProblem
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import Method, Solution
 from grassvp.solving import generator, solve
-from grassvp.starts import Growth, can_grow, grow_widths, narrowed, start_at
+from grassvp.starts import Growth, can_grow, grow_widths, narrowed
 
 __all__ = ["Grown", "grow"]
 
@@ -82,7 +82,7 @@ def grow(
     residuals: list[float] = []
     for count, theta in enumerate(grow_widths(problem, generator(seed), Growth(pool, every, steps)), start=1):
         grown = narrowed(problem, count)
-        residuals.append(float(np.sqrt(2.0 * start_at(ReducedProblem(grown), theta, "growth").value)))
+        residuals.append(float(np.sqrt(2.0 * ReducedProblem(grown).value(theta))))
         if residuals[-1] <= threshold:
             break
     solution = solve(grown, solver, initial_parameters=theta, **options)  # pyright: ignore[reportPossiblyUnboundVariable]
