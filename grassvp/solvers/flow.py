@@ -28,7 +28,8 @@ SHORTEST = 1e-20  # step limit, relative to the first one, below which an overfl
 class GradientFlow:
     """theta' = -M(theta)^-1 grad psi(theta) from the start on, each step of the integrator an iterate.
 
-    psi falls along its flow: a step at whose end it has risen by more than the tolerance is taken again, shorter.
+    psi falls along its flow: a step at whose end it has risen by more than the tolerance is taken again, shorter. The
+    status is told of the last point; the solution is the lowest one, which lies within the tolerance of it.
 
     The column "damping" of the history holds the steps in time, so that its cumulative sum is the time of each iterate.
 
