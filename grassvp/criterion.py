@@ -110,7 +110,8 @@ class CriterionProblem:
         """The criterion of a problem.
 
         Args:
-            problem: a `SeparableProblem` without bounds or offset, or its `ReducedProblem`; its own lam is not used.
+            problem: a `SeparableProblem` without bounds, offset or a rank tolerance of its own, or its
+                `ReducedProblem`; its own lam is not used.
             criterion: "gcv", "evidence", or a rule `GCV(weight)` or `Evidence()`.
 
         Raises:
@@ -118,6 +119,10 @@ class CriterionProblem:
         """
         self.reduced = problem if isinstance(problem, ReducedProblem) else ReducedProblem(problem)
         check_free(self.reduced)
+        if self.reduced.problem.cuts:
+            raise ArgumentError(
+                "problem has a rank_tolerance, and a criterion of features that are cut has jumps: build it without"
+            )
         rule = RULES.get(criterion, criterion) if isinstance(criterion, str) else criterion
         if not isinstance(rule, GCV | Evidence):
             error = ArgumentError if isinstance(criterion, str | Rule) else ArgumentTypeError
@@ -173,7 +178,7 @@ class CriterionProblem:
 
     @staticmethod
     def _spectrum(now: Linearization) -> Spectrum:
-        return Spectrum.of(now.projection, now.problem.weighted_targets, now.problem.counted_rows)
+        return now.problem.spectrum(now.projection, now.problem.weighted_targets)
 
 
 def _gcv_factors(point: CriterionPoint, weight: float) -> tuple[Tensor, Tensor]:

@@ -86,6 +86,11 @@ class Linearization:
         return self.problem.chosen(self.derivatives.values, self.projection, rule)
 
     @property
+    def cross_validated(self) -> float:
+        """Generalised cross-validation of the fit, by which fits with different lam compare."""
+        return self.problem.cross_validated(self.projection)
+
+    @property
     def differentiable(self) -> bool:
         """Whether the value is differentiable here for certain: features whose rank is full by a margin, or lam > 0.
 

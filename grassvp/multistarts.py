@@ -33,8 +33,9 @@ class Multistart:
 
     @property
     def best(self) -> Solution:
-        """The solution of lowest value."""
-        return self.solutions[int(np.nanargmin(np.where(np.isnan(self.values), np.inf, self.values)))]
+        """The solution of lowest value; where a rule chose lam for each, of least generalised cross-validation."""
+        merits = np.array([_merit(solution) for solution in self.solutions])
+        return self.solutions[int(np.argmin(np.where(np.isnan(merits), np.inf, merits)))]
 
     @property
     def values(self) -> np.ndarray:
@@ -113,7 +114,7 @@ def multistart(
     seeds = rng.spawn(len(places))
     work = (delayed(_run)(problem, solver, place, own, options) for place, own in zip(places, seeds, strict=True))
     found = Parallel(n_jobs=jobs)(work)
-    return Multistart(tuple(replace(solution, predictor=problem.predict) for solution in found))  # pyright: ignore[reportArgumentType]
+    return Multistart(tuple(_given_back(problem, solution) for solution in found))  # pyright: ignore[reportArgumentType]
 
 
 def _run(
@@ -121,7 +122,17 @@ def _run(
 ) -> Solution:
     """One solve, without what would bring the data back from another process."""
     solution = solve(problem, solver, initial_parameters=start, seed=seed, **options)
-    return replace(solution, predictor=_nothing)
+    return replace(solution, predictor=_nothing, problem=None)
+
+
+def _given_back(problem: SeparableProblem, solution: Solution) -> Solution:
+    own = problem.with_regularization(solution.regularization)
+    return replace(solution, predictor=problem.predict, problem=own)
+
+
+def _merit(solution: Solution) -> float:
+    choice = solution.regularization_choice
+    return solution.value if choice is None else choice.gcv
 
 
 def _nothing(parameters: Tensor, coefficients: Tensor, inputs: Any) -> Tensor:

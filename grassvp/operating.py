@@ -25,12 +25,14 @@ class Operating(Stage):
         schedule: the other schedule, for the network as it is now.
         whole: its stage that this is a piece of.
         rest: iterations of it that are left after this piece, None for no limit.
+        last: iterations before the last operation, done or not.
         results: what was done so far, as (iterations before it, result); what was refused altogether is left out.
     """
 
     schedule: Any = None
     whole: Any = None
     rest: int | None = 0
+    last: int = 0
     results: tuple[tuple[int, Any], ...] = ()
 
 
@@ -59,34 +61,43 @@ class Operated:
     def first(self, field: Sequence[Tensor]) -> Operating:
         """See `Schedule`."""
         whole = self.inner.first(field)
-        return self._piece(self.inner, whole, whole.iterations, ())
+        return self._piece(Operating(whole.reduced, schedule=self.inner), whole, whole.iterations, 0)
 
     def after(self, stage: Stage, outcome: Outcome, final: bool) -> tuple[Stage, Outcome]:
         """See `Schedule`."""
-        now = cast(Operating, stage)
+        now, count = cast(Operating, stage), max(len(outcome.records) - 1, 0)
         whole, left = now.whole, now.rest
         if final or left == 0 or outcome.status is not Status.MAX_ITERATIONS:
             whole, outcome = now.schedule.after(whole, outcome, final)
             left = whole.iterations
-        schedule, results = now.schedule, now.results
-        if not (outcome.stopped or outcome.status in UNTOUCHED):
+        due = whole.over or count - now.last >= self.surgeon.every
+        if due and not (outcome.stopped or outcome.status in UNTOUCHED):
+            now = replace(now, last=count)
             done = self.surgeon.operate(whole.reduced.problem, cast(Any, outcome.point).parameters, self.rng)
             if done is not None and done.changed:
-                results = (*results, (max(len(outcome.records) - 1, 0), done))
-                reduced = ReducedProblem(done.problem)
-                schedule = schedule.regularizing(done.problem)
+                reduced, schedule = ReducedProblem(done.problem), now.schedule.regularizing(done.problem)
+                now = replace(now, schedule=schedule, results=(*now.results, (count, done)))
                 status = Status.MAX_ITERATIONS if outcome.status is Status.CONVERGED else outcome.status
                 outcome = replace(outcome, point=attempt(reduced, done.parameters), status=status)
                 whole = replace(whole, reduced=reduced, over=final)
-        return self._piece(schedule, whole, left, results), outcome
+        return self._piece(now, whole, left, count), outcome
 
     def regularizing(self, problem: SeparableProblem) -> "Operated":
         """See `Schedule`."""
         return replace(self, inner=self.inner.regularizing(problem))
 
-    def _piece(self, schedule: Schedule, whole: Stage, left: int | None, results: tuple) -> Operating:
-        """The next piece of a stage that has so many iterations left."""
-        every = self.surgeon.every
-        size = every if left is None else min(every, left)
+    def _piece(self, now: Operating, whole: Stage, left: int | None, count: int) -> Operating:
+        """The next piece of a stage that has so many iterations left, after `count` of them all."""
+        until = self.surgeon.every - (count - now.last)
+        size = until if left is None else min(until, left)
         rest = None if left is None else left - size
-        return Operating(whole.reduced, size, whole.tested, whole.over, whole.trail, schedule, whole, rest, results)
+        return replace(
+            now,
+            reduced=whole.reduced,
+            iterations=size,
+            tested=whole.tested,
+            over=whole.over,
+            trail=whole.trail,
+            whole=whole,
+            rest=rest,
+        )

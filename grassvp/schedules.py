@@ -147,7 +147,7 @@ class Adaptive:
     def first(self, field: Sequence[Tensor]) -> Stage:
         """See `Schedule`."""
         points = [point for start in field if (point := attempt(self.starting, start)) is not None]
-        best: Any = min(points, key=lambda point: cast(Any, point).projection.gcv, default=field[0])
+        best: Any = min(points, key=lambda point: cast(Any, point).cross_validated, default=field[0])
         reduced = self.starting.chosen_at(best)
         return Stage(reduced, FIRST_STAGE, trail=(reduced.problem.regularization,))
 

@@ -48,7 +48,7 @@ def minimize_criterion(
     that a first-order method does it: start from a solution of `solve` where there is one.
 
     Args:
-        problem: a `SeparableProblem` without bounds or offset; its own lam is not used.
+        problem: a `SeparableProblem` without bounds, offset or a rank tolerance of its own; its own lam is not used.
         criterion: "gcv", "evidence", or a rule such as `rules.GCV(weight=1.4)`.
         solver: a reduced `FirstOrder`; None for L-BFGS.
         initial_parameters: (q,) theta to start from. None: the best of several random draws where the features can be
@@ -72,7 +72,7 @@ def minimize_criterion(
         raise ArgumentError(f"solver must be a FirstOrder with objective 'reduced', got {method!r}")
     check_callbacks(callbacks)
     separable = target.reduced.problem
-    size = separable.rows * separable.outputs if isinstance(target.rule, Evidence) else 1
+    size = separable.counted_rows * separable.outputs if isinstance(target.rule, Evidence) else 1
     rule = NonFinite() | GradientTolerance(check_nonnegative(tolerance, "tolerance") * size)
     rule = rule if max_time is None else rule | MaxTime(check_nonnegative(max_time, "max_time"))
     rule = rule | MaxIterations(check_count(max_iterations, "max_iterations", least=0))

@@ -23,6 +23,7 @@ from grassvp.projection import (
     bounded_projection,
     check_rule,
     default_rank_tolerance,
+    generalized,
     project,
 )
 
@@ -141,6 +142,11 @@ class SeparableProblem:
         """Number of outputs k."""
         return self.targets.shape[1]
 
+    @property
+    def cuts(self) -> bool:
+        """Whether singular values are cut at a level of its own, and not where rounding makes it necessary."""
+        return self._given_rank_tolerance is not None
+
     @cached_property
     def constraints(self) -> tuple[str, ...]:
         """What keeps it from being free in theta and C: "offset", "bounds", "coefficient_bounds"."""
@@ -204,9 +210,17 @@ class SeparableProblem:
         fixed = values[:, self.width :]
         fixed = fixed if self.weights is None else self.weights[:, None] * fixed
         targets = self.weighted_targets - fixed if fixed.shape[1] else self.weighted_targets
-        return rule.choose(
-            Data(Spectrum.of(projection, targets, self.counted_rows), targets, self.weights, self.noise_level)
-        )
+        return rule.choose(Data(self.spectrum(projection, targets), targets, self.weights, self.noise_level))
+
+    def spectrum(self, projection: Projection, targets: Tensor) -> Spectrum:
+        """The spectrum of weighted features, cut where a solve with lam > 0 cuts it, and weighted targets in it."""
+        given = None if self.column_scaling else self._given_rank_tolerance
+        return Spectrum.of(projection, targets, self.counted_rows, given)
+
+    def cross_validated(self, projection: Projection) -> float:
+        """Generalised cross-validation m RSS / (m - freedom)^2 of a solution over the rows that count."""
+        m, misfit = self.counted_rows, projection.residual.double() ** 2
+        return float(generalized(m, misfit.sum(), misfit.new_tensor(m - projection.freedom)))
 
     def rounded(self, regularization: float) -> float:
         """Lam rounded to quarters of an octave, so that a rule applied to its own result comes back to it."""

@@ -3,46 +3,33 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from grassvp.arrays import check_choice, check_count, check_nonnegative, safe_norm
+from grassvp.arrays import check_choice, check_count, safe_norm
 from grassvp.callbacks import check_callbacks
 from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.operating import Operated
 from grassvp.projection import Choice
 from grassvp.reduced import ReducedProblem
-from grassvp.schedules import Schedule, Stage, schedule_of
+from grassvp.schedules import schedule_of
+from grassvp.scheduling import ENDED, Ending, Limits, merit, run_field, run_schedule
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import (
-    STUCK,
     Callback,
-    GradientTolerance,
-    IterationRecord,
     LevenbergMarquardt,
-    MaxIterations,
-    MaxTime,
     Method,
-    NonFinite,
-    Outcome,
-    Run,
     Solution,
-    Status,
-    StoppingRule,
     attempt,
     columns,
-    minimize,
     resolve,
 )
 from grassvp.starts import INITIALIZATIONS, field_of_starts, perturbed
 
 __all__ = ["generator", "solve"]
-
-ENDED = (Status.INTERRUPTED, Status.MAX_TIME)
 
 
 def solve(
@@ -57,7 +44,7 @@ def solve(
     max_iterations: int = 500,
     max_time: float | None = None,
     tolerance: float | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Any] = (),
 ) -> Solution:
     """Minimise 1/2 ||W (Phi(theta) C - Y)||^2 + lam/2 ||C||^2 with C eliminated by least squares.
 
@@ -100,20 +87,20 @@ def solve(
     check_choice(initialization, "initialization", INITIALIZATIONS)
     check_count(restarts, "restarts", least=0)
     check_count(max_iterations, "max_iterations", least=0)
-    rng, limits = generator(seed), _Limits.of(problem, max_iterations, max_time, tolerance, begin)
+    rng, limits = generator(seed), Limits.of(problem, max_iterations, max_time, tolerance, begin)
     single = max_iterations == 0 or joint
     schedule = schedule_of(problem, still=max_iterations == 0 or (joint and problem.rule is not None))
     schedule = schedule if surgeon is None else Operated(schedule, surgeon, rng)
     field = _starts(schedule.starting, initial_parameters, rng, 1 if single else starts, initialization)
     method, choice = resolve(method, attempt(ReducedProblem(problem), field[0]))
-    best = last = _from_field(schedule, method, field, limits, seers)
+    best = last = run_field(schedule, method, field, limits, seers)
     for _ in range(restarts):
         outcome, stage, _ = best
         if outcome.point is None or last[0].stopped or last[0].status in ENDED:
             break
         again = [perturbed(stage.reduced, outcome.point.parameters, rng)]
-        last = _scheduled(schedule.regularizing(stage.reduced.problem), method, again, limits, seers)
-        best = min(best, last, key=_merit)
+        last = run_schedule(schedule.regularizing(stage.reduced.problem), method, again, limits, seers)
+        best = min(best, last, key=merit)
     return _solution(problem, method, choice, best, time.perf_counter() - begin)
 
 
@@ -125,110 +112,11 @@ def generator(seed: int | np.random.Generator | None) -> np.random.Generator:
         raise ArgumentError(f"seed must be an integer >= 0, a numpy Generator or None, got {seed!r}") from error
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """What ends a run."""
-
-    threshold: float
-    relative: float | None
-    iterations: int
-    seconds: float | None
-    begin: float
-
-    @staticmethod
-    def of(
-        problem: SeparableProblem, iterations: int, seconds: float | None, tolerance: float | None, begin: float
-    ) -> "_Limits":
-        size, eps = safe_norm(problem.weighted_targets), torch.finfo(problem.targets.dtype).eps
-        factor = 4 * eps if tolerance is None else check_nonnegative(tolerance, "tolerance")
-        relative = 4 * eps * size if tolerance is None else None
-        time_limit = None if seconds is None else check_nonnegative(seconds, "max_time")
-        return _Limits(factor * size**2, relative, iterations, time_limit, begin)
-
-    def rule(self, spent: int, stage: Stage) -> StoppingRule:
-        """The rule of a stage after `spent` iterations."""
-        left = self.iterations - spent
-        rule = NonFinite() | GradientTolerance(self.threshold, self.relative) if stage.tested else NonFinite()
-        rule = rule if self.seconds is None else rule | MaxTime(self.seconds)
-        return rule | MaxIterations(left if stage.iterations is None else min(stage.iterations, left))
-
-
-Ending = tuple[Outcome, Stage, Tensor]
-"""How a run ended, its last stage, and the start that it took."""
-
-
-def _from_field(
-    schedule: Schedule, method: Method, field: Sequence[Tensor], limits: _Limits, callbacks: tuple[Callback, ...]
-) -> Ending:
-    """The best of several starts.
-
-    The first stage picks one, as `minimize` does; where lam has moved on since then, and it gets stuck in the end, the
-    others get their turn here.
-    """
-    best = last = _scheduled(schedule, method, field, limits, callbacks)
-    waiting = [start for start in field if len(last[1].trail) > 1 and start is not last[2]]
-    while waiting and last[0].status in STUCK and not last[0].stopped:
-        last = _scheduled(schedule, method, [waiting.pop(0)], limits, callbacks)
-        best = min(best, last, key=_merit)
-    return best
-
-
-def _scheduled(
-    schedule: Schedule, method: Method, field: Sequence[Tensor], limits: _Limits, callbacks: tuple[Callback, ...]
-) -> Ending:
-    """How the last stage ended, each starting where the one before it ended, with the records of all."""
-    records: list[IterationRecord] = []
-    stage, start = schedule.first(field), field[0]
-    while True:
-        spent, evaluations = max(len(records) - 1, 0), records[-1].evaluations if records else 0
-        rule = limits.rule(spent, stage)
-        runs = [Run(stage.reduced, method, each, rule, limits.begin) for each in field]
-        _tell(callbacks, stage.reduced)
-        seen = [_shifted(each, spent, evaluations) for each in callbacks] if records else callbacks
-        outcome = minimize(runs, seen)
-        if not records:
-            start = next((each for each, run in zip(field, runs, strict=True) if run.records is outcome.records), start)
-        later = outcome.records[1:] if records else outcome.records
-        records += [_shift(record, spent, evaluations) for record in later]
-        outcome = replace(outcome, records=records)
-        if outcome.point is None:
-            return outcome, stage, start
-        final = outcome.stopped or outcome.status in ENDED or len(records) > limits.iterations
-        stage, outcome = schedule.after(stage, outcome, final)
-        if stage.over or outcome.point is None:
-            return outcome, stage, start
-        field = [outcome.point.parameters]
-
-
-def _tell(callbacks: Sequence[Callback], reduced: ReducedProblem) -> None:
-    """Tell callbacks that ask for it by a method `follow` which problem the next records are of."""
-    for callback in callbacks:
-        if hasattr(callback, "follow"):
-            callback.follow(reduced.problem)  # pyright: ignore[reportFunctionMemberAccess]
-
-
 def _chosen(problem: SeparableProblem, point: Any) -> Choice | None:
     """What the problem's rule says at a point, None where there is nothing to say."""
     if problem.rule is None or point is None or not hasattr(point, "chosen"):
         return None
     return cast(Any, point).chosen(problem.rule)
-
-
-def _merit(ending: Ending) -> float:
-    """What runs are compared by: the value, or cross-validation where each run has a lam of its own."""
-    outcome, stage, _ = ending
-    if outcome.point is None:
-        return math.inf
-    return cast(Any, outcome.point).projection.gcv if stage.trail else outcome.point.value
-
-
-def _shift(record: IterationRecord, iterations: int, evaluations: int) -> IterationRecord:
-    return replace(record, iteration=record.iteration + iterations, evaluations=record.evaluations + evaluations)
-
-
-def _shifted(callback: Callback, iterations: int, evaluations: int) -> Callback:
-    """The callback, shown the records of a later stage as they will be numbered; its start was shown already."""
-    return lambda record: record.iteration > 0 and callback(_shift(record, iterations, evaluations))
 
 
 def _check_arguments(problem: Any, solver: Any) -> Method:
@@ -276,6 +164,7 @@ def _starts(
 def _solution(given: SeparableProblem, method: Method, choice: str, ending: Ending, elapsed: float) -> Solution:
     outcome, stage, start = ending
     point, problem = outcome.point, stage.reduced.problem
+    problem = problem.with_regularization(problem.regularization)  # a last stage may still have its continuation
     if point is None:
         parameters, value, gradient_norm, rank = start, math.nan, math.nan, 0
         coefficients = problem.targets.new_full((problem.width, problem.outputs), math.nan)

@@ -15,7 +15,8 @@ LAYERS = {
     **dict.fromkeys(["errors", "arrays", "bounds", "callbacks", "continuation"], 0),
     **dict.fromkeys(["features", "projection"], 1),
     **dict.fromkeys(["data", "separable", "jacobians", "linearization", "reduced", "joint", "solvers", "starts"], 2),
-    **dict.fromkeys(["solving", "schedules", "operating", "multistarts", "growing", "streaming", "statistics"], 2),
+    **dict.fromkeys(["solving", "schedules", "scheduling", "operating", "multistarts", "growing"], 2),
+    **dict.fromkeys(["streaming", "statistics"], 2),
     **dict.fromkeys(["criterion", "selecting", "rank", "surgery"], 2),
     **dict.fromkeys(["theory", "pde", "riemannian", "estimator", "distributed"], 3),
     "lab": 4,
@@ -24,18 +25,8 @@ KNOWN = [[name] for name in LAYERS]
 OUTSIDE_LAYERS = ("__init__", "__main__")
 SOLVERS_NEVER = {
     *["features", "data", "reduced", "linearization", "separable", "jacobians", "joint", "projection"],
-    *[
-        "solving",
-        "schedules",
-        "operating",
-        "starts",
-        "multistarts",
-        "growing",
-        "criterion",
-        "selecting",
-        "rank",
-        "surgery",
-    ],
+    *["solving", "schedules", "scheduling", "operating", "starts", "multistarts", "growing"],
+    *["criterion", "selecting", "rank", "surgery"],
 }
 FORBIDDEN_CALLS = {
     "torch.set_default_dtype",

@@ -237,9 +237,9 @@ def test_features_that_give_lam_no_unit_are_refused(size):
         assert SeparableProblem(function, TIMES, TIMES, regularization="gcv").regularization > 0.0
 
 
-def no_offset(projection, targets, rows=None):
+def no_offset(projection, targets, *rest):
     """As if the offset were part of the targets."""
-    return OF(projection, targets + 1.0, rows)
+    return OF(projection, targets + 1.0, *rest)
 
 
 OF = Spectrum.of
@@ -262,7 +262,7 @@ MUTATIONS = {
         offset_law,
     ),
     "rows without weight count": (
-        (Spectrum, "of", staticmethod(lambda projection, targets, rows=None: OF(projection, targets))),
+        (Spectrum, "of", staticmethod(lambda projection, targets, *rest: OF(projection, targets))),
         counted_law,
     ),
     "reports take the lam of the problem": (

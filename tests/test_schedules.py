@@ -30,7 +30,7 @@ class Scripted(Rule):
 
     def choose(self, data):
         self.calls += 1
-        return Choice(self.lams[min(self.calls, len(self.lams)) - 1], self.name, math.nan, math.nan)
+        return Choice(self.lams[min(self.calls, len(self.lams)) - 1], self.name, math.nan, math.nan, math.nan)
 
 
 def slow(regularization, **options):

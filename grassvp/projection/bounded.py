@@ -21,7 +21,8 @@ import torch
 from scipy.optimize import lsq_linear, nnls
 from torch import Tensor
 
-from grassvp.projection.projection import Projection, Restriction
+from grassvp.projection.projection import Projection
+from grassvp.projection.restriction import Restriction
 
 __all__ = ["bounded_projection"]
 

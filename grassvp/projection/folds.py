@@ -17,7 +17,7 @@ from grassvp.projection.spectrum import Spectrum
 
 __all__ = ["cross_validation", "fold_errors"]
 
-ENTRIES = 2**21  # of the arrays that several lam share
+ENTRIES = 2**21  # of the arrays that several lam or folds share
 
 
 def cross_validation(spectrum: Spectrum, targets: Tensor, lams: Tensor, folds: int = 10, seed: int = 0) -> Tensor:
@@ -57,15 +57,23 @@ def _held_back(A: Tensor, Y: Tensor, lams: Tensor, spectrum: Spectrum) -> Tensor
         missed, Y = torch.sum((Y - Q @ inside) ** 2, dim=(1, 2)), inside
     else:
         missed = Y.new_zeros(folds)
-    others = torch.tensor([[i for i in range(folds) if i != j] for j in range(folds)], device=A.device)
+    together = max(1, ENTRIES // (A.numel() + Y.numel()))
+    parts = [_of_folds(A, Y, range(j, min(j + together, folds)), lams, spectrum) for j in range(0, folds, together)]
+    return torch.cat(parts, dim=1) + missed
+
+
+def _of_folds(A: Tensor, Y: Tensor, held: range, lams: Tensor, spectrum: Spectrum) -> Tensor:
+    """The errors of some folds, each fitted to all others, (count, len(held))."""
+    others = torch.tensor([[i for i in range(len(A)) if i != j] for j in held], device=A.device)
     rest, right = A[others].flatten(1, 2), Y[others].flatten(1, 2)
+    A, Y = A[held.start : held.stop], Y[held.start : held.stop]
     Q, R = torch.linalg.qr(rest)
     U, s, Vh = torch.linalg.svd(R, full_matrices=False)
     Z = U.mT @ (Q.mT @ right)
     noise = math.sqrt(spectrum.floor)
-    held, total = A @ Vh.mT, []
+    back, total = A @ Vh.mT, []
     for part in lams.split(max(1, ENTRIES // Z.numel())):
         kept = torch.where(s[..., None] > noise, s[..., None] / (s[..., None] ** 2 + part), 0.0)
-        errors = (held @ (kept[..., None] * Z[:, :, None]).flatten(2)).unflatten(2, (len(part), -1)) - Y[:, :, None]
+        errors = (back @ (kept[..., None] * Z[:, :, None]).flatten(2)).unflatten(2, (len(part), -1)) - Y[:, :, None]
         total.append(torch.sum(errors**2, dim=(1, 3)).T)
-    return torch.cat(total) + missed
+    return torch.cat(total)

@@ -16,27 +16,9 @@ import torch
 from torch import Tensor
 
 from grassvp.errors import NonFiniteError
+from grassvp.projection.restriction import Restriction, output_wise
 
-__all__ = ["Projection", "Restriction", "default_rank_tolerance", "project"]
-
-
-@dataclass(frozen=True, eq=False)
-class Restriction:
-    """What bounds on the coefficients leave of Q, output by output: Q P_l is spanned by the free columns of A_lam.
-
-    Attributes:
-        projectors: (k, p, p) orthogonal projectors P_l.
-        factors: (k, p, n) matrices L_l that take the place of L; rows and columns of coefficients at a bound are zero.
-        free: (n, k), which coefficients lie strictly between their bounds.
-    """
-
-    projectors: Tensor
-    factors: Tensor
-    free: Tensor
-
-    def project(self, coordinates: Tensor) -> Tensor:
-        """P_l times the slice of output l, for coordinates (p, k, ...)."""
-        return _output_wise(self.projectors, coordinates)
+__all__ = ["Projection", "default_rank_tolerance", "project"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,13 +127,6 @@ class Projection:
         """Effective degrees of freedom tr P_lam = ||upper block of Q||_F^2 that the fit takes; its rank at lam = 0."""
         return float(self.pseudo_factor.shape[0] if self.inner is None else torch.sum(self.inner.double() ** 2))
 
-    @property
-    def gcv(self) -> float:
-        """Generalised cross-validation m ||Y - A C||^2 / (m - freedom)^2; infinite where no freedom is left."""
-        m = self.residual.shape[0]
-        left = m - self.freedom
-        return m * float(torch.sum(self.residual.double() ** 2)) / left**2 if left > 1e-8 * m else math.inf
-
     def coordinates(self, upper: Tensor, lower: Tensor | None = None) -> Tensor:
         """Q^T [upper; lower], (p, k, ...), for (m, k, ...) and (n, k, ...); of what bounds on C leave of Q, if any."""
         inside = self.inside(upper.flatten(1))
@@ -164,18 +139,13 @@ class Projection:
         """L T, (p, k, ...), float64, for T = `adjoint` (n, k, ...)."""
         if self.restriction is None:
             return (self.pseudo_factor @ adjoint.reshape(adjoint.shape[0], -1).double()).view(-1, *adjoint.shape[1:])
-        return _output_wise(self.restriction.factors, adjoint.double())
+        return output_wise(self.restriction.factors, adjoint.double())
 
     def dual_combination(self, coordinates: Tensor) -> Tensor:
         """L^T N, (n, k), float64, for N = `coordinates` (p, k)."""
         if self.restriction is None:
             return self.pseudo_factor.T @ coordinates.double()
-        return _output_wise(self.restriction.factors.mT, coordinates.double())
-
-
-def _output_wise(matrices: Tensor, coordinates: Tensor) -> Tensor:
-    """Matrix l times the slice of output l: (k, a, b) and (b, k, ...) to (a, k, ...)."""
-    return torch.einsum("lab,bl...->al...", matrices.to(coordinates.dtype), coordinates)
+        return output_wise(self.restriction.factors.mT, coordinates.double())
 
 
 def default_rank_tolerance(m: int, n: int, regularization: float, dtype: torch.dtype) -> float:

@@ -1,11 +1,5 @@
-"""Rules that choose lam, as values: give one, or its name, as the `regularization` of a problem.
+"""Rules that choose lam, as values: give one, or its name, as the `regularization` of a problem."""
 
-A rule looks at the spectrum of the weighted features once and takes the lam whose criterion is least: over a grid of
-eight candidates a decade first, and between its neighbours by golden sections where the criterion is cheap.
-"""
-
-import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,6 +9,7 @@ from torch import Tensor
 from grassvp.arrays import check_choice, check_count, check_nonnegative
 from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.projection import criteria
+from grassvp.projection.choosing import Choice, Data, Rule
 from grassvp.projection.folds import cross_validation, fold_errors
 from grassvp.projection.spectrum import Spectrum
 
@@ -31,93 +26,9 @@ __all__ = [
     "PredictiveRisk",
     "Rule",
     "check_rule",
-    "least",
 ]
 
-TIE = 1e-12  # of the size and the range of the scores: differences below are rounding
-REFINEMENTS = 40  # golden sections, each 0.618 of the last: from an eighth of a decade to a rounding
 WEIGHT = 1.2  # of the degrees of freedom in `Auto`
-SECTION = 1.0 - (math.sqrt(5.0) - 1.0) / 2.0
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a rule chose and why.
-
-    Attributes:
-        regularization: lam.
-        rule: the name of the rule.
-        noise_level: estimated standard deviation of an entry of the weighted targets, sqrt(RSS / (k t)); NaN where
-            no degrees of freedom t are left.
-        freedom: effective degrees of freedom sum f_i that the fit takes in each output.
-        note: what was unusual about it, or "".
-    """
-
-    regularization: float
-    rule: str
-    noise_level: float
-    freedom: float
-    note: str = ""
-
-    def __str__(self) -> str:
-        """One line."""
-        note = f"; {self.note}" if self.note else ""
-        return (
-            f"{self.rule}: regularization {self.regularization:.3g}, {self.freedom:.3g} degrees of freedom, noise of "
-            f"about {self.noise_level:.2g}{note}"
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """What a rule may look at.
-
-    Attributes:
-        spectrum: of the weighted features.
-        targets: (m, k), weighted.
-        weights: (m,), or None for ones.
-        noise_level: standard deviation of an entry of the targets, without weights; None where it is not known.
-    """
-
-    spectrum: Spectrum
-    targets: Tensor
-    weights: Tensor | None = None
-    noise_level: float | None = None
-
-
-class Rule(ABC):
-    """Chooses lam."""
-
-    name: str
-    needs_noise_level = False
-    refined = True  # whether the criterion is cheap and smooth enough to be refined between the candidates
-
-    @abstractmethod
-    def criterion(self, data: Data) -> Callable[[Tensor], Tensor]:
-        """The criterion that is least at the lam to choose, for a tensor of lam."""
-
-    def choose(self, data: Data) -> Choice:
-        """The choice; the largest candidate where the targets or the features are zero."""
-        spectrum = data.spectrum
-        if spectrum.largest == 0.0:
-            return Choice(1.0, self.name, float("nan"), 0.0, "the features are zero, and lam makes no difference")
-        lams = spectrum.lams()
-        if spectrum.outside == 0.0 and not spectrum.coordinates.any():
-            return self._choice(data, float(lams[-1]), "the targets are zero, and lam makes no difference")
-        lam, best, score = least(self.criterion(data), lams, refined=self.refined)
-        note = self._note(best, len(lams) - 1) if math.isfinite(score) else "the criterion is finite for no lam"
-        return self._choice(data, lam, note)
-
-    def _choice(self, data: Data, lam: float, note: str) -> Choice:
-        spectrum, at = data.spectrum, data.spectrum.coordinates.new_tensor([lam])
-        left = float(spectrum.freedom(at)[0])
-        spread = float(spectrum.misfit(at)[0]) / (left * spectrum.outputs) if left > 0 else math.nan
-        return Choice(lam, self.name, math.sqrt(spread), spectrum.rows - left, note)
-
-    def _note(self, best: int, last: int) -> str:
-        if best == 0:
-            return "the smallest lam that rounding leaves a difference to: a larger one does no better"
-        return "the largest lam tried: the features explain nothing" if best == last else ""
 
 
 @dataclass(frozen=True)
@@ -153,23 +64,29 @@ class Evidence(Rule):
 
 
 @dataclass(frozen=True)
-class CrossValidation(Rule):
-    """The error on rows held back, in turn, from the fit.
+class _Folded(Rule):
+    """A rule that divides the rows into parts.
 
     Attributes:
-        folds: parts that the rows are divided into, >= 2.
+        folds: how many, >= 2.
         seed: of the division.
     """
 
     folds: int = 10
     seed: int = 0
-    name = "cross-validation"
     refined = False
 
     def __post_init__(self) -> None:
         """Check the options."""
         check_count(self.folds, "folds", least=2)
         check_count(self.seed, "seed", least=0)
+
+
+@dataclass(frozen=True)
+class CrossValidation(_Folded):
+    """The error on rows held back, in turn, from the fit; options `folds` = 10 and `seed` = 0 of the division."""
+
+    name = "cross-validation"
 
     def criterion(self, data: Data) -> Callable[[Tensor], Tensor]:
         """See `Rule`."""
@@ -239,27 +156,16 @@ class LCurve(Rule):
 
 
 @dataclass(frozen=True)
-class Auto(Rule):
+class Auto(_Folded):
     """The rule that we recommend: GCV of weight 1.2 times the geometric mean of the errors on ten parts held back.
 
     Either criterion alone can have a false minimum at a tiny lam: GCV where few degrees of freedom are left over, held
     back rows where one part of them is extrapolated, which a geometric mean forgives. Both hardly ever have it at one
     lam. Weight and mean were chosen on 1,000 problems like those of the experiment `choose_lambda`, and other ones.
-
-    Attributes:
-        folds: parts that the rows are divided into, >= 2.
-        seed: of the division.
+    Options: `folds` = 10 and `seed` = 0 of the division.
     """
 
-    folds: int = 10
-    seed: int = 0
     name = "auto"
-    refined = False
-
-    def __post_init__(self) -> None:
-        """Check the options."""
-        check_count(self.folds, "folds", least=2)
-        check_count(self.seed, "seed", least=0)
 
     def criterion(self, data: Data) -> Callable[[Tensor], Tensor]:
         """See `Rule`."""
@@ -299,21 +205,6 @@ def check_rule(value: object, noise_level: float | None, name: str = "regulariza
     return rule
 
 
-def least(criterion: Callable[[Tensor], Tensor], lams: Tensor, *, refined: bool) -> tuple[float, int, float]:
-    """The lam of least score, the index of the candidate that is best, and its score; NaN scores count as infinite.
-
-    Of candidates that only rounding tells apart, such as all that are far below every s^2, the smallest is taken.
-    """
-    scores = torch.nan_to_num(criterion(lams), nan=math.inf, posinf=math.inf, neginf=-math.inf)
-    finite = scores[torch.isfinite(scores)]
-    best = int(torch.argmin(scores))
-    if math.isfinite(float(scores[best])):
-        lowest, highest = float(finite.min()), float(finite.max())
-        best = int(torch.nonzero(scores <= lowest + TIE * (abs(lowest) + highest - lowest))[0])
-    lam = _golden(criterion, lams, best) if refined else float(lams[best])
-    return lam, best, float(scores[best])
-
-
 def _with_weight(data: Data) -> tuple[Spectrum, Tensor]:
     """The spectrum with the basis of the rows that have a weight, and their targets: the others cannot be held back."""
     if data.weights is None or data.spectrum.left is None:
@@ -326,26 +217,3 @@ def _known_noise(data: Data, name: str) -> float:
     if data.noise_level is None:
         raise ArgumentError(f"noise_level is missing: the rule {name!r} needs it")
     return data.noise_level
-
-
-def _golden(criterion: Callable[[Tensor], Tensor], lams: Tensor, best: int) -> float:
-    """The least score between the neighbours of the best candidate, by golden sections of log lam."""
-    if best in (0, len(lams) - 1):
-        return float(lams[best])
-    low, high = float(torch.log(lams[best - 1])), float(torch.log(lams[best + 1]))
-
-    def score(x: float) -> float:
-        return float(criterion(lams.new_tensor([math.exp(x)]))[0])
-
-    inner, outer = low + SECTION * (high - low), high - SECTION * (high - low)
-    left, right = score(inner), score(outer)
-    for _ in range(REFINEMENTS):
-        if left <= right:
-            high, outer, right = outer, inner, left
-            inner = low + SECTION * (high - low)
-            left = score(inner)
-        else:
-            low, inner, left = inner, outer, right
-            outer = high - SECTION * (high - low)
-            right = score(outer)
-    return math.exp(0.5 * (low + high))

@@ -40,13 +40,20 @@ class Spectrum:
     right: Tensor | None = None
 
     @staticmethod
-    def of(projection: Projection, targets: Tensor, rows: int | None = None) -> "Spectrum":
+    def of(
+        projection: Projection, targets: Tensor, rows: int | None = None, rank_tolerance: float | None = None
+    ) -> "Spectrum":
         """The spectrum of the matrix of a projection, for weighted targets Y (m, k).
 
-        `rows` is how many rows count, those of weight zero being no data; None for all of them.
+        Args:
+            projection: of the matrix, with whatever lam.
+            targets: Y.
+            rows: how many count, those of weight zero being no data; None for all of them.
+            rank_tolerance: singular values at or below this times the largest count as zero; None for rounding level.
         """
         Q, R, Y = projection.orthonormal.double(), projection.triangle, targets.double()
-        tolerance = default_rank_tolerance(Q.shape[0], R.shape[1], 1.0, targets.dtype)
+        rounding = default_rank_tolerance(Q.shape[0], R.shape[1], 1.0, targets.dtype)
+        tolerance = rounding if rank_tolerance is None else rank_tolerance
         U, s, Vh = torch.linalg.svd(R, full_matrices=False)
         inside = Q.T @ Y
         rest = torch.addmm(Y, Q, inside, alpha=-1.0)
@@ -55,7 +62,7 @@ class Spectrum:
         Z, largest = U.T @ (inside + again), float(s[0])
         rank = int((s > tolerance * largest).sum())
         outside = float(torch.sum(rest**2) + torch.sum(Z[rank:] ** 2))
-        noise, left = tolerance * largest, (Q, U[:, :rank])
+        noise, left = rounding * largest, (Q, U[:, :rank])
         count = Q.shape[0] if rows is None else rows
         return Spectrum(s[:rank], Z[:rank], outside, count, noise * noise, left, Vh[:rank].T)
 
@@ -93,10 +100,6 @@ class Spectrum:
     def freedom(self, lams: Tensor) -> Tensor:
         """Degrees of freedom m - tr P_lam that are left over in each output."""
         return (self.rows - self.singular_values.numel()) + self.filters(lams)[1].sum(1)
-
-    def size(self, lams: Tensor) -> Tensor:
-        """||C||^2 for each lam."""
-        return (self.filters(lams)[0] / self.singular_values) ** 2 @ self.squares
 
     def lams(self, count_a_decade: int = 8, decades: float = 0.0) -> Tensor:
         """Candidates, evenly spaced in their logarithm, from `floor` to 100 s_1^2 and `decades` further both ways."""

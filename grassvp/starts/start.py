@@ -34,7 +34,7 @@ def start_at(reduced: ReducedProblem, parameters: Tensor, origin: str, scale: fl
     theta = parameters if bounds is None else bounds.clip(parameters)
     try:
         projection = problem.project(problem.features(theta, problem.inputs))
-        value = projection.value if problem.rule is None else projection.gcv
+        value = projection.value if problem.rule is None else problem.cross_validated(projection)
     except NonFiniteError:
         value = float("inf")
     return Start(theta, value, origin, scale)

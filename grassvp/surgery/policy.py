@@ -36,7 +36,6 @@ class Surgery:
             the value falls.
         every: iterations between two operations.
         tolerance: sine of an angle up to which columns are parallel, or a column lies inside a span.
-        seed: of the candidates, where `operate` is given no generator.
         max_operations: at most so many at a time, the least harmful first; None for no limit.
         max_increase: all operations of one time together may raise the value by this times itself, rounding aside;
             what would raise it further is refused.
@@ -48,7 +47,6 @@ class Surgery:
     reseed: bool = False
     every: int = 10
     tolerance: float = 1e-8
-    seed: int = 0
     max_operations: int | None = None
     max_increase: float = 1e-3
 
@@ -62,20 +60,15 @@ class Surgery:
             if not isinstance(getattr(self, name), bool):
                 raise ArgumentTypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
         check_count(self.every, "every")
-        check_count(self.seed, "seed", least=0)
         check_tolerance(self.tolerance)
         check_increase(self.max_increase)
         if self.max_operations is not None:
             check_count(self.max_operations, "max_operations")
 
-    def due(self, iteration: int) -> bool:
-        """Whether to operate after so many iterations: after every `every` of them."""
-        return iteration > 0 and iteration % self.every == 0
-
     def operate(
-        self, problem: SeparableProblem, parameters: Any, rng: np.random.Generator | None = None
+        self, problem: SeparableProblem, parameters: Any, rng: np.random.Generator | int = 0
     ) -> SurgeryResult | None:
-        """Operate on a problem at theta (q,); None where there is nothing to do.
+        """Operate on a problem at theta (q,), with candidates from `rng`; None where there is nothing to do.
 
         Where all there was to do is refused, the result says so and has the problem and theta as they were.
 
@@ -88,9 +81,8 @@ class Surgery:
         if not operations:
             return None
         if self.reseed and after is not start:
-            generator = np.random.default_rng(self.seed) if rng is None else rng
             freed = sorted(set(start.neurons) - set(after.neurons))
-            after, placed = reseeded(start, freed, generator, POOL)
+            after, placed = reseeded(start, freed, np.random.default_rng(rng), POOL)
             if not placed.accepted:
                 operations = [each.refused("re-seeding was") if each.accepted else each for each in operations]
             operations.append(placed)

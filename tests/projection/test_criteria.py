@@ -243,7 +243,8 @@ def doubled(spectrum, lams):
 
 
 def misfit_for_q(spectrum, lams):
-    rss, size = spectrum.misfit(lams), spectrum.size(lams)
+    rss = spectrum.misfit(lams)
+    size = (spectrum.filters(lams)[0] / spectrum.singular_values) ** 2 @ spectrum.squares
     return evidence(spectrum, lams) + spectrum.rows * spectrum.outputs * torch.log(rss / (rss + lams * size))
 
 

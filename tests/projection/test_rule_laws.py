@@ -17,6 +17,7 @@ from grassvp.projection import (
     LCurve,
     PredictiveRisk,
     Spectrum,
+    choosing,
     criteria,
     rules,
 )
@@ -244,7 +245,7 @@ ORIGINAL, ORIGINAL_RISK = Spectrum.of, criteria.predictive_risk
 MUTATIONS = {
     "the discrepancy has no sign": ((Discrepancy, "criterion", magnitude), larger_noise_law),
     "lam has the units of s": (
-        result(rules, "least", lambda found: (math.sqrt(found[0]), *found[1:])),
+        result(choosing, "least", lambda found: (math.sqrt(found[0]), *found[1:])),
         lambda: feature_law(GCV(), 3.7),
     ),
     "candidates do not follow the features": ((Spectrum, "lams", unscaled), lambda: feature_law(GCV(), 1e12)),
@@ -270,14 +271,14 @@ MUTATIONS = {
         (Spectrum, "basis", property(lambda self: torch.sort(self.left[0] @ self.left[1], dim=0).values)),
         lambda: permutation_law(PredictiveRisk()),
     ),
-    "rounding chooses": ((rules, "TIE", 0.0), lambda: plateau_law(LCurve())),
+    "rounding chooses": ((choosing, "TIE", 0.0), lambda: plateau_law(LCurve())),
     "no note": (mutated("_note", lambda note: ""), lambda: note_law(GCV(), "exact", "a larger one does no better")),
     "features that are zero are not seen": (
         (Spectrum, "largest", 1.0),
         lambda: note_law(GCV(), "zero features", "are zero"),
     ),
     "choices are NaN": (
-        result(rules, "least", lambda found: (math.nan, *found[1:])),
+        result(choosing, "least", lambda found: (math.nan, *found[1:])),
         lambda: finite_law(GCV(), "square"),
     ),
 }

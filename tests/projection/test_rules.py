@@ -20,6 +20,7 @@ from grassvp.projection import (
     LCurve,
     PredictiveRisk,
     check_rule,
+    choosing,
     criteria,
     folds,
     least,
@@ -233,14 +234,14 @@ def result(owner, name, change):
 
 MUTATIONS = {
     "no refinement": (
-        (rules, "_golden", lambda f, lams, best: float(lams[best])),
+        (choosing, "_golden", lambda f, lams, best: float(lams[best])),
         lambda: refined_law(*REFINED["gcv"]),
     ),
     "refined to the wrong side": (
-        result(rules, "_golden", lambda lam: lam * 1.01),
+        result(choosing, "_golden", lambda lam: lam * 1.01),
         lambda: refined_law(*REFINED["evidence"]),
     ),
-    "too few refinements": ((rules, "REFINEMENTS", 8), root_law),
+    "too few refinements": ((choosing, "REFINEMENTS", 8), root_law),
     "the weight of gcv is dropped": (
         (GCV, "criterion", lambda self, seen: lambda lams: torch.log(criteria.gcv(seen.spectrum, lams))),
         lambda: refined_law(*REFINED["gcv of weight 1.4"]),

@@ -21,13 +21,14 @@ from grassvp import (
     multistart,
     rules,
     schedules,
+    scheduling,
     solve,
     solving,
     statistics,
     theory,
 )
 from grassvp.features import from_function, mlp
-from grassvp.projection import RULES, Projection
+from grassvp.projection import RULES
 from grassvp.starts import start_at
 from tests.cases import exponentials, phase
 from tests.laws.reduced import EPS
@@ -349,13 +350,13 @@ def unvalued(reduced, outcome):
 
 def seen_twice(callback, iterations, evaluations):
     """The start of a stage is shown as well."""
-    return lambda record: callback(solving._shift(record, iterations, evaluations))
+    return lambda record: callback(scheduling._shift(record, iterations, evaluations))
 
 
 def mixed(ending):
     """The value of runs that a limit ended, cross-validation of others."""
     outcome = ending[0]
-    return outcome.point.value if outcome.status is Status.MAX_ITERATIONS else outcome.point.projection.gcv
+    return outcome.point.value if outcome.status is Status.MAX_ITERATIONS else outcome.point.cross_validated
 
 
 def cut(limit):
@@ -366,13 +367,16 @@ def cut(limit):
 MUTATIONS = {
     "the rule is asked once": ((schedules.Adaptive, "after", unasked), lambda: cut(60)),
     "the end is not valued again": ((schedules, "_valued", unvalued), lambda: cut(5)),
-    "the start of a stage is shown twice": ((solving, "_shifted", seen_twice), lambda: whole_law(decay())),
+    "the start of a stage is shown twice": ((scheduling, "_shifted", seen_twice), lambda: whole_law(decay())),
     "records are not numbered through": (
-        (solving, "_shift", lambda record, iterations, evaluations: record),
+        (scheduling, "_shift", lambda record, iterations, evaluations: record),
         lambda: whole_law(decay()),
     ),
-    "runs are compared by value": ((solving, "_merit", lambda ending: ending[0].point.value), restart_law),
-    "starts are compared by value": ((Projection, "gcv", property(lambda self: self.value)), start_law),
+    "runs are compared by value": ((solving, "merit", lambda ending: ending[0].point.value), restart_law),
+    "starts are compared by value": (
+        (SeparableProblem, "cross_validated", lambda self, projection: projection.value),
+        start_law,
+    ),
     "joint methods keep the lam of the features' own parameters": (
         (schedules.Fixed, "first", lambda self, field: schedules.Stage(self.starting)),
         lambda: joint_law("lbfgs"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from grassvp import Continuation, LevenbergMarquardt, jacobians, schedules, solving
+from grassvp import Continuation, LevenbergMarquardt, jacobians, schedules, scheduling, solving
 from grassvp.projection import bounded
 from grassvp.solvers import compression, descents, iteration, models
 from grassvp.solvers.models import LeastSquaresModel
@@ -83,7 +83,7 @@ def scale_without_memory(norms, held, previous):
     return original_column_scale(norms, held, None)
 
 
-original_column_scale, original_run = descents.column_scale, solving.Run
+original_column_scale, original_run = descents.column_scale, scheduling.Run
 original_restriction, original_neurons = bounded._restriction, data._neurons
 
 
@@ -236,7 +236,7 @@ MUTATIONS = {
         lambda: test_continuation.test_stages_fall_by_the_factor_and_end_at_stop(Continuation(1.0, 0.9), [1.0, 0.9]),
     ),
     "every stage starts from the beginning": (
-        (solving, "Run", first_start),
+        (scheduling, "Run", first_start),
         lambda: test_continuation.test_every_step_leads_from_one_record_to_the_next_across_stages(),
     ),
     "a restart starts where the best run ended": (
