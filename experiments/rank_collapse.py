@@ -62,6 +62,7 @@ def run(config: Config, record: Record) -> None:
     metrics["largest_value_error_at_zero"] = float(path["value_errors"][~positive].max())
     jump = path["values"][~positive][0, -1] - path["values"][~positive][0, kept][-1]
     metrics["jump"], metrics["jump_predicted"] = float(jump / size), float(path["jump"] / size)
+    metrics.update(limits(path, kept))
     metrics["largest_share_of_bound"] = float((path["gradients"] / path["bounds"][:, None])[positive].max())
     metrics["largest_share_of_bound_theta"] = float((network["gradients"] / network["bounds"])[positive].max())
     metrics["attained_share_of_bound"] = float(attained["shares"].min())
@@ -71,9 +72,27 @@ def run(config: Config, record: Record) -> None:
         and max(metrics["largest_value_error"], metrics["largest_gradient_error"]) <= ROUNDINGS
         and metrics["largest_value_error_at_zero"] <= ROUNDINGS
         and abs(metrics["jump"] - metrics["jump_predicted"]) <= 1e-5
+        and not abs(metrics["least_distance_somewhere"] - 1.0) > 0.1
+        and not abs(metrics["order_in_lam"] - 1.0) > 0.1
         and max(metrics["largest_share_of_bound"], metrics["largest_share_of_bound_theta"]) <= 1.0 + 1e-9
         and abs(metrics["attained_share_of_bound"] - 1.0) <= 0.01
     )
+
+
+def limits(path: dict[str, np.ndarray], kept: np.ndarray) -> dict[str, float]:
+    """Why f_lam -> f_0 is pointwise and not uniform.
+
+    Over all eps > 0 that are kept at lam = 0, |f_lam - f_0| comes to the whole jump however small lam is (its least
+    maximum over lam, relative to the jump, among those lam that the smallest eps kept sees); at one eps it falls like
+    lam (the slope of its logarithm at eps = 1, over lam from 1e-12 to 1e-3). NaN where there are too few lam to tell.
+    """
+    lams, apart = path["lams"][1:], np.abs(path["values"][1:] - path["values"][:1])
+    seen = lams >= 100.0 * path["eps"][kept].min() ** 2
+    somewhere = apart[seen][:, kept].max(axis=1) / path["jump"]
+    small = (lams >= 1e-12) & (lams <= 1e-3)
+    order = np.polyfit(np.log(lams[small]), np.log(apart[small, 0]), 1)[0] if small.sum() > 1 else np.nan
+    least = somewhere.min() if somewhere.size else np.nan
+    return {"least_distance_somewhere": float(least), "order_in_lam": float(order)}
 
 
 def check(config: Config) -> None:

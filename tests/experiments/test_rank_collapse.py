@@ -16,7 +16,7 @@ from grassvp.lab.running import draw, execute, plain_config
 ROOT = Path(__file__).parents[2]
 LOADED = experiments.load("rank_collapse", ROOT / "experiments")
 MODULE = sys.modules[LOADED.run.__module__]
-TINY = {"rows": 12, "lams": (1e-2, 1e-8, 1e-14), "points": 17}
+TINY = {"rows": 12, "lams": (1e-2, 1e-5, 1e-8, 1e-14), "points": 17}
 original_project = MODULE.project
 
 
@@ -66,12 +66,13 @@ def test_it_passes(tmp_path, seed):
     metrics = record.metrics
     assert record.status == "finished" and metrics["passed"] is True and metrics["all_finite"]
     assert metrics["attained_share_of_bound"] == pytest.approx(1.0, abs=1e-6)
+    assert abs(metrics["order_in_lam"] - 1.0) <= 0.01 and metrics["least_distance_somewhere"] >= 0.97
     assert metrics["largest_share_of_bound"] <= 1.0 and metrics["largest_share_of_bound_theta"] <= 1.0
 
 
 def test_what_is_stored_is_what_the_figure_needs(record):
     path = record.read_arrays("path")
-    assert path["values"].shape == (4, 18) and path["eps"][-1] == 0.0 and path["lams"][0] == 0.0
+    assert path["values"].shape == (5, 18) and path["eps"][-1] == 0.0 and path["lams"][0] == 0.0
     jump = np.diff(path["values"][0]).max()
     assert jump == pytest.approx(float(path["jump"]), rel=1e-4), "all of the fall at once"
     smooth = np.diff(path["values"][1]).max()
@@ -102,6 +103,14 @@ def test_a_wrong_linear_solve_is_noticed(tmp_path, monkeypatch, spoiled):
         assert run(tmp_path).metrics["passed"] is False
     except RuntimeError:  # nothing finite to judge by
         assert spoiled is uncut
+
+
+def test_a_uniform_limit_would_be_noticed(record):
+    path = record.read_arrays("path")
+    kept, even = path["eps"] > 4.0 * path["cut"], dict(path)
+    even["values"] = path["values"][:1] + np.append(0.0, np.sqrt(path["lams"][1:]))[:, None]
+    found = MODULE.limits(even, kept)
+    assert found["least_distance_somewhere"] < 0.5 and abs(found["order_in_lam"] - 0.5) < 0.01
 
 
 def test_a_smaller_bound_is_exceeded(tmp_path, monkeypatch):
