@@ -89,7 +89,7 @@ def limits(path: dict[str, np.ndarray], kept: np.ndarray) -> dict[str, float]:
     lams, apart = path["lams"][1:], np.abs(path["values"][1:] - path["values"][:1])
     seen = lams >= 100.0 * path["eps"][kept].min() ** 2
     somewhere = apart[seen][:, kept].max(axis=1) / path["jump"]
-    small = (lams >= 1e-12) & (lams <= 1e-3)
+    small = (lams >= 1e-12) & (lams <= 1e-3) & (apart[:, 0] > 0)
     order = np.polyfit(np.log(lams[small]), np.log(apart[small, 0]), 1)[0] if small.sum() > 1 else np.nan
     least = somewhere.min() if somewhere.size else np.nan
     return {"least_distance_somewhere": float(least), "order_in_lam": float(order)}
