@@ -104,7 +104,7 @@ class PredictiveRisk(Rule):
     def criterion(self, data: Data) -> Callable[[Tensor], Tensor]:
         """See `Rule`."""
         sigma = _known_noise(data, self.name)
-        return lambda lams: criteria.predictive_risk(data.spectrum, lams, sigma, data.weights)
+        return lambda lams: torch.log(criteria.predictive_risk(data.spectrum, lams, sigma, data.weights))
 
 
 @dataclass(frozen=True)
