@@ -70,6 +70,28 @@ def refined_law(rule, score, seed=0, k=1):
     assert math.isclose(math.log(lam), expected.x, abs_tol=1e-5), (lam, math.exp(expected.x))
 
 
+def faint_noise_law():
+    """Noise of 1e-7: next to no risk separates lam over many decades, and still the least is taken."""
+    A, Y = noisy(noise=1e-7, rows=60, width=24)  # more powers than the targets need
+    lam = chosen(PredictiveRisk(), A, Y, noise=1e-7)
+    risk = lambda lam: dense_risk_of(A, Y, lam, 1e-7)  # noqa: E731
+    grid = np.linalg.norm(A, 2) ** 2 * np.logspace(-22, 1, 200)
+    assert risk(lam) <= min(map(risk, grid)) * (1 + 1e-4)
+
+
+def dense_risk_of(A, Y, lam, sigma):
+    """RSS + 2 k sigma^2 tr P by singular values."""
+    U, s, _ = np.linalg.svd(A, full_matrices=False)
+    f = s**2 / (s**2 + lam)
+    rest = Y - U @ (U.T @ Y)
+    misfit = norm(rest) ** 2 + norm((1 - f)[:, None] * (U.T @ Y)) ** 2
+    return misfit + 2 * Y.shape[1] * sigma**2 * f.sum()
+
+
+def test_faint_noise():
+    faint_noise_law()
+
+
 def dense_gcv(A, Y, lam, weight=1.0):
     H = projector(A, lam)
     return math.log(norm(Y - H @ Y) ** 2) - 2 * math.log(len(A) - weight * np.trace(H))
@@ -249,6 +271,14 @@ MUTATIONS = {
     "the factor of the discrepancy is dropped": (
         (Discrepancy, "__post_init__", lambda self: object.__setattr__(self, "factor", 1.0)),
         lambda: root_law(factor=1.3),
+    ),
+    "the risk is compared by its size": (
+        (
+            PredictiveRisk,
+            "criterion",
+            lambda self, seen: lambda lams: criteria.predictive_risk(seen.spectrum, lams, seen.noise_level),
+        ),
+        faint_noise_law,
     ),
     "the corner is where the curve is straight": (result(criteria, "l_curvature", torch.reciprocal), corner_law),
     "parts are added": (
