@@ -10,6 +10,7 @@ from grassvp.features.module import ModuleFeatures
 from grassvp.features.one_hidden import OneHiddenLayer
 from grassvp.features.operators import DifferentialOperator, differential_operator
 from grassvp.features.protocol import FeatureDerivatives, FeatureMap
+from grassvp.features.side_by_side import SideBySide
 
 __all__ = [
     "MLP",
@@ -20,10 +21,12 @@ __all__ = [
     "FunctionFeatures",
     "ModuleFeatures",
     "OneHiddenLayer",
+    "SideBySide",
     "as_feature_map",
     "differential_operator",
     "from_function",
     "mlp",
+    "side_by_side",
     "under_operator",
 ]
 
@@ -42,6 +45,25 @@ def as_feature_map(features: object) -> FeatureMap:
             f"got {type(features).__name__}"
         )
     return _module_features(features, None)
+
+
+def side_by_side(*features: object, shared: bool = False) -> SideBySide:
+    """Features [Phi_1 | ... | Phi_U], the columns of several feature maps of the same inputs.
+
+    With two activations, ``side_by_side(mlp(2, (32,), bias_feature=False), mlp(2, (32,), activation="sin"))``; one
+    constant column is enough, and two make Phi rank deficient.
+
+    Args:
+        *features: modules, as `as_feature_map` takes them, or feature maps; none with an offset.
+        shared: whether all of them read the same theta, of which they then have equally many; else theta is the
+            parameters of the first, of the second and so on. With shared parameters `sample` draws those of the first.
+
+    Raises:
+        ArgumentError: no features, or shared ones with different numbers of parameters; an offset and inputs that do
+            not fit all of them are refused when the features are used.
+        ArgumentTypeError: something that is no features.
+    """
+    return SideBySide(tuple(as_feature_map(each) for each in features), shared)
 
 
 def under_operator(module: nn.Module, operator: DifferentialOperator) -> FeatureMap:

@@ -60,6 +60,11 @@ class ModuleFeatures(FeatureMap):
         return is_plain_mlp(self.module)
 
     @property
+    def appended_columns(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """One for each term of the operator."""
+        return 0 if self.operator is None else self.operator.coefficients().shape[1]
+
+    @property
     def model(self) -> FeatureMap:
         """The plain features, without the operator."""
         return ModuleFeatures(self.module, self.initial, self.buffers)
@@ -70,9 +75,8 @@ class ModuleFeatures(FeatureMap):
         operator = self.operator
         if operator is None:
             return functional_call(self.module, state, (inputs,))
-        d = operator.first.shape[1]
-        pairs = list(zip(*operator.pairs, strict=True))
-        jet = module_jet(self.module, state, inputs[:, :d], pairs, order=operator.order)
+        d = operator.in_features
+        jet = module_jet(self.module, state, inputs[:, :d], operator.indices)
         return operator.apply(inputs[:, d:], jet)
 
     def _unflatten(self, parameters: Tensor) -> dict[str, Tensor]:

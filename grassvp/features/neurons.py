@@ -2,10 +2,10 @@
 
 DPhi is thus a matrix of m x q slopes and not a tensor, D_j Phi = slopes[:, j] e_{columns[j]}^T. With
 z_a = w_a . x + b_a the slopes of sigma(z_a) are sigma'(z_a) [x; 1], which most products never need to form. Under an
-operator L = c + sum_i c_i d_i + sum_ij c_ij d_i d_j whose coefficients may vary from row to row,
-L sigma(z_a) = c sigma + s1_a sigma' + s2_a sigma'' for s1_a = sum_i c_i w_ai and s2_a = sum_ij c_ij w_ai w_aj, and
-  d/db_a    = c sigma' + s1_a sigma'' + s2_a sigma''' =: beta_a
-  d/dw_ai   = x_i beta_a + c_i sigma' + (d s2_a / d w_ai) sigma''.
+operator L = sum_alpha c_alpha D^alpha whose coefficients may vary from row to row,
+L sigma(z_a) = sum_k p_k sigma^(k) for the symbols p_k = sum_{|alpha| = k} c_alpha w_a^alpha of each order k, and
+  d/db_a    = sum_k p_k sigma^(k+1) =: beta_a, that is L sigma'(z_a),
+  d/dw_ai   = x_i beta_a + sum_k (d p_k / d w_ai) sigma^(k).
 """
 
 from functools import cached_property
@@ -136,18 +136,14 @@ class OperatorNeurons(FeatureDerivatives):
         operator, sigma, (width, d) = self._operator, self._sigma, self._weights.shape
         slopes = self._inputs.new_empty(self._inputs.shape[0], width * (d + 1))
         weight_slopes, bias_slopes = slopes[:, : width * d].unflatten(1, (width, d)), slopes[:, width * d :]
-        torch.mul(operator.value[:, None], sigma[1], out=bias_slopes)
-        if operator.order >= 1:
-            bias_slopes.addcmul_(operator.along(self._weights), sigma[2])
-        if operator.order >= 2:
-            bias_slopes.addcmul_(operator.bending(self._weights), sigma[3])
-        torch.mul(bias_slopes[:, :, None], self._inputs[:, None, :], out=weight_slopes)
-        if operator.order >= 1:
-            weight_slopes.addcmul_(operator.first[:, None, :], sigma[1][:, :, None])
-        for p, (i, j) in enumerate(zip(*operator.pairs, strict=True) if operator.order >= 2 else ()):
-            bend = operator.second[:, p, None] * sigma[2]
-            weight_slopes[:, :, i].addcmul_(bend, self._weights[:, j])
-            weight_slopes[:, :, j].addcmul_(bend, self._weights[:, i])
+        operator.of_neurons(sigma[1:], self._weights, out=bias_slopes)
+        column = torch.empty_like(sigma[0])  # the slopes of one coordinate lie d entries apart: gather, then scatter
+        for i in range(d):
+            torch.mul(bias_slopes, self._inputs[:, i, None], out=column)
+            for part in operator.parts:
+                if i in part.coordinates:
+                    column.addcmul_(part.symbol_slope(self._weights, i), sigma[part.order])
+            weight_slopes[:, :, i] = column
         return slopes
 
 

@@ -1,4 +1,4 @@
-"""One hidden layer, alone or under a differential operator of second order, with closed-form derivatives."""
+"""One hidden layer, alone or under a differential operator, with closed-form derivatives."""
 
 from dataclasses import dataclass, replace
 from itertools import product
@@ -32,6 +32,11 @@ class OneHiddenLayer(FeatureMap):
     operator: DifferentialOperator | None = None
     cheap_adjoint = True
     can_sample = True
+
+    @property
+    def row_bound(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """True under an operator."""
+        return self.operator is not None
 
     @property
     def model(self) -> FeatureMap:

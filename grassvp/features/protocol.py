@@ -4,6 +4,7 @@ Shapes: theta (q,), Phi (m, n), C (n, k), S (m, k). D_j Phi is the derivative of
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,14 @@ from torch import Tensor
 
 from grassvp.errors import ArgumentError
 
-__all__ = ["FeatureDerivatives", "FeatureMap", "as_columns", "automatic_curvature", "automatic_curvature_product"]
+__all__ = [
+    "FeatureDerivatives",
+    "FeatureMap",
+    "as_columns",
+    "at_rows",
+    "automatic_curvature",
+    "automatic_curvature_product",
+]
 
 HESSIAN_CHUNK = 64  # columns of a Hessian computed at once: bounds memory at 64 evaluations of the features
 
@@ -67,12 +75,17 @@ class FeatureMap(ABC):
             Golub-Pereyra Jacobian is as cheap as Kaufman's.
         can_sample: True where `sample` draws random features.
         row_by_row: True where derivatives are taken row by row, so that row i of Phi must depend on input row i only.
+        row_bound: True where something that the features hold belongs to the rows, such as the coefficients of an
+            operator, so that they cannot be evaluated at some rows of their inputs alone.
+        appended_columns: how many columns `prepare` appends to the inputs, for what belongs to the rows.
     """
 
     initial: Tensor
     cheap_adjoint: bool = False
     can_sample: bool = False
     row_by_row: bool = False
+    row_bound: bool = False
+    appended_columns: int = 0
 
     @property
     def model(self) -> "FeatureMap":
@@ -102,6 +115,15 @@ class FeatureMap(ABC):
     def offset_columns(self, parameters: Tensor, inputs: Tensor) -> int:
         """How many columns with fixed coefficients Phi ends with: the model is Phi[:, :n] C + Phi[:, n:]."""
         return 0
+
+    def outputs(self, values: Tensor, coefficients: Tensor) -> Tensor:
+        """What the fitted function is, (rows, outputs), for its `values` and C: Phi C, and the offset if there is one.
+
+        Here (m, k). The map of several unknowns puts them side by side.
+        """
+        fixed = values.shape[1] - coefficients.shape[0]
+        C = coefficients
+        return values @ (torch.cat([C, torch.eye(fixed, dtype=C.dtype, device=C.device)]) if fixed else C)
 
     def units(self, inputs: Tensor) -> Tensor | None:
         """(q,) natural size of a change of each parameter, given what the inputs range over; None where unknown."""
@@ -150,6 +172,20 @@ def _contracted_gradient(features: FeatureMap, inputs: Tensor, left: Tensor, rig
         return ((features(parameters, inputs) @ right) * left).sum()
 
     return torch.func.grad(contracted)
+
+
+def at_rows(features: FeatureMap, index: Any) -> FeatureMap:
+    """Features of some rows of prepared inputs, named by a slice or an index tensor.
+
+    Raises:
+        ArgumentError: they are bound to all of their rows.
+    """
+    choose = getattr(features, "at_rows", None)
+    if choose is not None:
+        return choose(index)
+    if features.row_bound:
+        raise ArgumentError(f"features: those of some rows of {type(features).__name__} cannot be had")
+    return features
 
 
 def as_columns(inputs: Tensor, width: int | None) -> Tensor:

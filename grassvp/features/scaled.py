@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 from grassvp.arrays import to_tensor
 from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.features.protocol import FeatureDerivatives, FeatureMap
+from grassvp.features.wrapping import WrappedFeatures
 
 __all__ = ["ScaledFeatures", "scaled"]
 
@@ -57,7 +58,7 @@ class ScaledDerivatives(FeatureDerivatives):
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledFeatures(FeatureMap):
+class ScaledFeatures(WrappedFeatures):
     """Features whose column j is that of `features` times scales[j]; build them with `scaled`.
 
     Attributes:
@@ -67,26 +68,6 @@ class ScaledFeatures(FeatureMap):
 
     features: FeatureMap
     scales: Tensor
-
-    @property
-    def initial(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """(q,) parameters of the features without the scales."""
-        return self.features.initial
-
-    @property
-    def cheap_adjoint(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As the features without the scales have it."""
-        return self.features.cheap_adjoint
-
-    @property
-    def can_sample(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As the features without the scales have it."""
-        return self.features.can_sample
-
-    @property
-    def row_by_row(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As the features without the scales have it."""
-        return self.features.row_by_row
 
     @property
     def model(self) -> FeatureMap:

@@ -46,6 +46,13 @@ def cases():
     yield "deeper", as_feature_map(mlp(2, (3, 2, 4), activation="erf", seed=3)), plain((3, 2, 4), "erf")
     yield "generic deep", ModuleFeatures.of(mlp(2, (3, 4), seed=2)), plain((3, 4))
     yield "deep operator", under_operator(mlp(2, (3, 2), seed=2), L), under((3, 2))
+    high = {(): 0.5, (0, 0, 1): terms[()], (1, 1, 1, 1): 1.0, (0, 0, 1, 1): terms[(0,)]}
+    L4 = differential_operator(ROWS, 2, high)
+    for name, features, widths in (
+        ("closed operator, fourth order", under_operator(mlp(2, (3,), seed=5), L4), (3,)),
+        ("deep operator, fourth order", under_operator(mlp(2, (2, 2), seed=2), L4), (2, 2)),
+    ):
+        yield name, features, lambda theta, w=widths: torch_operator(lambda p: torch_features(theta, p, w), X, high)
     yield "module", as_feature_map(module_under_test()).cast(F64, X.device), lambda theta: gated_features(theta, X)
     t = X[:, 0]
     yield (
