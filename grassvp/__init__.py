@@ -27,7 +27,7 @@ from grassvp.solving import solve
 from grassvp.streaming import solve_stream
 
 if TYPE_CHECKING:
-    from grassvp import rank, riemannian, statistics, surgery, theory
+    from grassvp import pde, rank, riemannian, statistics, surgery, theory
 
 __version__ = "0.1.0"
 
@@ -50,6 +50,7 @@ __all__ = [
     "grow",
     "minimize_criterion",
     "multistart",
+    "pde",
     "rank",
     "riemannian",
     "rules",
@@ -63,6 +64,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Rooms on first use: some bring pymanopt and parts of scipy along."""
-    if name in ("rank", "riemannian", "statistics", "surgery", "theory"):
+    if name in ("pde", "rank", "riemannian", "statistics", "surgery", "theory"):
         return import_module(f"grassvp.{name}")
     raise AttributeError(f"module 'grassvp' has no attribute {name!r}")

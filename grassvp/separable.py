@@ -3,6 +3,7 @@
 import copy
 import math
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,15 @@ class SeparableProblem:
     """min over theta and C of 1/2 ||W (Phi(theta) C - Y)||^2 + lam/2 ||C||^2, with W = diag(weights).
 
     Computed in float64, or in float32 when both inputs and targets are float32; on the device of the targets.
+
+    Attributes:
+        origin: what the data were made from, for whoever made them, such as the collocation of an equation; or None.
+        linearized: the nonlinear problem that this is a linearisation of, at the state where it is one, which a solve
+            linearises again on its way; see `grassvp.relinearizing`. None for a problem that is linear in C.
     """
+
+    origin: Any = None
+    linearized: Any = None
 
     features: FeatureMap
     inputs: Tensor
@@ -184,6 +193,18 @@ class SeparableProblem:
             vars(other).pop(known, None)
         return other
 
+    def with_rows(self, features: FeatureMap, inputs: Tensor, targets: Tensor, weights: Tensor) -> "SeparableProblem":
+        """The same options for other rows (m,) of one output, which are taken as they are."""
+        other = copy.copy(self)
+        for known in ("units", "constraints", "counted_rows", "weighted_targets"):
+            vars(other).pop(known, None)
+        like = self.targets
+        other.features = as_feature_map(features).cast(like.dtype, like.device).limited(self.memory_limit // 8)
+        other.inputs = other.features.prepare(inputs.to(like))
+        other.targets, other.weights = targets[:, None].to(like), weights.to(like)
+        other.rank_tolerance = other._check_rank_tolerance(self._given_rank_tolerance)
+        return other
+
     def with_regularization(self, regularization: float) -> "SeparableProblem":
         """The same problem with this lam and the rank tolerance that goes with it, without a rule or continuation."""
         other = copy.copy(self)
@@ -257,17 +278,20 @@ class SeparableProblem:
         return values @ model_coefficients(values, coefficients)
 
     def predict(self, parameters: Tensor, coefficients: Tensor, inputs: object) -> Tensor:
-        """Phi(theta; inputs) C, (rows,) or (rows, k) as the targets were; the features without any operator."""
+        """Phi(theta; inputs) C, (rows,) or (rows, k) as the targets were; the features without any operator.
+
+        (rows, unknowns) where the features are those of a system and stand for several unknowns.
+        """
         like = self.targets
         x = to_tensor(inputs, "inputs", dtype=like.dtype, device=like.device)
         model = self.features.model
         rows = model.prepare(x)
         try:
             with torch.no_grad():
-                values = self.fitted(model(parameters, rows), coefficients)
+                values = model.outputs(model(parameters, rows), coefficients)
         except RuntimeError as error:
             raise ArgumentError(f"inputs of shape {tuple(x.shape)} do not fit the features: {error}") from error
-        return values[:, 0] if self._squeeze else values
+        return values[:, 0] if self._squeeze and values.shape[1] == 1 else values
 
     def _choose(self) -> None:
         """Take the lam that the rule chooses at the features' own parameters, 0 where they are not finite."""

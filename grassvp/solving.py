@@ -15,6 +15,7 @@ from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.operating import Operated
 from grassvp.projection import Choice
 from grassvp.reduced import ReducedProblem
+from grassvp.relinearizing import Relinearizing, approached
 from grassvp.schedules import schedule_of
 from grassvp.scheduling import ENDED, Ending, Limits, merit, run_field, run_schedule
 from grassvp.separable import SeparableProblem
@@ -88,8 +89,11 @@ def solve(
     check_count(restarts, "restarts", least=0)
     check_count(max_iterations, "max_iterations", least=0)
     rng, limits = generator(seed), Limits.of(problem, max_iterations, max_time, tolerance, begin)
+    if problem.linearized is not None:
+        problem = approached(problem, _given(problem, initial_parameters), rng)
     single = max_iterations == 0 or joint
     schedule = schedule_of(problem, still=max_iterations == 0 or (joint and problem.rule is not None))
+    schedule = schedule if problem.linearized is None else Relinearizing(schedule)
     schedule = schedule if surgeon is None else Operated(schedule, surgeon, rng)
     field = _starts(schedule.starting, initial_parameters, rng, 1 if single else starts, initialization)
     method, choice = resolve(method, attempt(ReducedProblem(problem), field[0]))
@@ -142,6 +146,13 @@ def _check_callbacks(callbacks: Any, joint: bool) -> tuple[tuple[Callback, ...],
         raise ArgumentError("callbacks may hold one surgeon, for a reduced method: it needs C to be solved for")
     rest = [each for each in everything if each not in surgeons]
     return check_callbacks(rest if isinstance(callbacks, Sequence) else callbacks), (surgeons or [None])[0]
+
+
+def _given(problem: SeparableProblem, initial_parameters: Any) -> Tensor | None:
+    """The parameters to start from, if any."""
+    if initial_parameters is None:
+        return None
+    return ReducedProblem(problem).vector(initial_parameters, "initial_parameters")
 
 
 def _starts(

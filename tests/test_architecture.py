@@ -15,7 +15,7 @@ LAYERS = {
     **dict.fromkeys(["errors", "arrays", "bounds", "callbacks", "continuation"], 0),
     **dict.fromkeys(["features", "projection"], 1),
     **dict.fromkeys(["data", "separable", "jacobians", "linearization", "reduced", "joint", "solvers", "starts"], 2),
-    **dict.fromkeys(["solving", "schedules", "scheduling", "operating", "multistarts", "growing"], 2),
+    **dict.fromkeys(["solving", "schedules", "scheduling", "operating", "multistarts", "growing", "relinearizing"], 2),
     **dict.fromkeys(["streaming", "statistics"], 2),
     **dict.fromkeys(["criterion", "selecting", "rank", "surgery"], 2),
     **dict.fromkeys(["theory", "pde", "riemannian", "estimator", "distributed"], 3),
@@ -25,7 +25,7 @@ KNOWN = [[name] for name in LAYERS]
 OUTSIDE_LAYERS = ("__init__", "__main__")
 SOLVERS_NEVER = {
     *["features", "data", "reduced", "linearization", "separable", "jacobians", "joint", "projection"],
-    *["solving", "schedules", "scheduling", "operating", "starts", "multistarts", "growing"],
+    *["solving", "schedules", "scheduling", "operating", "starts", "multistarts", "growing", "relinearizing"],
     *["criterion", "selecting", "rank", "surgery"],
 }
 FORBIDDEN_CALLS = {

@@ -1,0 +1,42 @@
+"""Advection u_t + c u_x = 0 on [0, 1]^2 by variable projection of a one-hidden-layer network.
+
+The solution sin(2 pi (x - c t)) is given at t = 0 and where it flows in, at x = 0. Baselines: random features of equal
+width (the same draws, output layer only) and of free width, and Adam and L-BFGS on hidden and output layers jointly, in
+a given time.
+"""
+
+from dataclasses import dataclass
+
+import grassvp as gv
+from grassvp.lab import equations, pde_plots, pde_runs
+from grassvp.lab.records import Record
+
+
+@dataclass(frozen=True)
+class Config(pde_runs.Options):
+    """Options of the advection experiment."""
+
+    speed: float = 1.0
+    """c"""
+    width: int = 100
+    """neurons in the hidden layer"""
+    interior: int = 1600
+    """collocation points of the equation; rounded down to a square grid"""
+    boundary: int = 200
+    """points of the initial and inflow conditions, half each"""
+    activation: str = "tanh"
+    """tanh, sin, softplus, gelu or erf"""
+
+
+def run(config: Config, record: Record) -> None:
+    """Solve the problem with variable projection and with the baselines, and store what the figures need."""
+    equation = equations.advection(config.speed)
+    network = gv.features.mlp(2, (config.width,), activation=config.activation, seed=config.seed)
+    problem = equation.collocate(network, interior=config.interior, boundary=config.boundary)
+    pde_runs.compare(record, equation, problem, config)
+
+
+def figures(record: Record) -> None:
+    """The solution beside its error, and the convergence beside the baselines."""
+    pde_plots.field_figure(record, "Advection, space-time variable projection", ("t", "x"))
+    pde_plots.convergence_figure(record)
