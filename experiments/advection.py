@@ -20,10 +20,14 @@ class Config(pde_runs.Options):
     """c"""
     width: int = 100
     """neurons in the hidden layer"""
-    interior: int = 1600
+    max_seconds: float = 25.0
+    """time limit of the solve"""
+    interior: int = 900
     """collocation points of the equation; rounded down to a square grid"""
-    boundary: int = 200
+    boundary: int = 120
     """points of the initial and inflow conditions, half each"""
+    sampling: str = "chebyshev"
+    """chebyshev, grid, random, latin-hypercube or sobol"""
     activation: str = "tanh"
     """tanh, sin, softplus, gelu or erf"""
 
@@ -32,7 +36,9 @@ def run(config: Config, record: Record) -> None:
     """Solve the problem with variable projection and with the baselines, and store what the figures need."""
     equation = equations.advection(config.speed)
     network = gv.features.mlp(2, (config.width,), activation=config.activation, seed=config.seed)
-    problem = equation.collocate(network, interior=config.interior, boundary=config.boundary)
+    problem = equation.collocate(
+        network, interior=config.interior, boundary=config.boundary, sampling=config.sampling, seed=config.seed
+    )
     pde_runs.compare(record, equation, problem, config)
 
 

@@ -22,6 +22,8 @@ class Config(pde_runs.Options):
     """collocation points of the equation; rounded down to a square grid"""
     boundary: int = 180
     """points of the initial and boundary conditions, a third each"""
+    sampling: str = "chebyshev"
+    """chebyshev, grid, random, latin-hypercube or sobol"""
     activation: str = "tanh"
     """tanh, sin, softplus, gelu or erf"""
     diffusivity: float = 0.25
@@ -32,7 +34,9 @@ def run(config: Config, record: Record) -> None:
     """Solve the problem with variable projection and with the baselines, and store what the figures need."""
     equation = equations.heat(config.diffusivity)
     network = gv.features.mlp(2, (config.width,), activation=config.activation, seed=config.seed)
-    problem = equation.collocate(network, interior=config.interior, boundary=config.boundary)
+    problem = equation.collocate(
+        network, interior=config.interior, boundary=config.boundary, sampling=config.sampling, seed=config.seed
+    )
     pde_runs.compare(record, equation, problem, config)
 
 

@@ -30,8 +30,8 @@ class Config(pde_runs.Options):
     """points of the boundary, a quarter on each side"""
     activation: str = "tanh"
     """tanh, sin, softplus, gelu or erf"""
-    sampling: str = "grid"
-    """grid, random, latin-hypercube or sobol"""
+    sampling: str = "chebyshev"
+    """chebyshev, grid, random, latin-hypercube or sobol"""
 
 
 def run(config: Config, record: Record) -> None:

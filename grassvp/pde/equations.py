@@ -197,5 +197,5 @@ def _right_sides(conditions: Sequence[Condition | Periodic]) -> list[Any]:
 def _derivative(guess: Any, box: Box, points: Tensor, index: Index) -> Tensor:
     if not callable(guess):
         return torch.full_like(points[:, 0], 0.0 if index else guess)
-    function: Callable[[dict[str, Tensor]], Tensor] = guess
+    function: Any = guess
     return partial(lambda at: function(box.columns(at)), points, index)

@@ -50,7 +50,7 @@ class FreeWidth:
     widths: Sequence[int] = (100, 200, 400, 800)
     rows: float = 3.0
     edges: float = 0.5
-    tolerance: float = 1e-13
+    tolerance: float = 3e-13
     trained: int = 64
     sufficient: float = 1e-7
 

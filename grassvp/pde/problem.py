@@ -113,7 +113,8 @@ class PDE:
             interior: how many points inside, or the points themselves (rows, d). A grid has at most so many.
             boundary: how many rows the conditions have in all, the same number on each face of each.
             seed: seed or generator of the points that are random.
-            sampling: "grid", "random", "latin-hypercube" or "sobol".
+            sampling: "grid", "chebyshev" (a grid that is finer towards the faces: more accurate where the solution is
+                smooth, and necessary for layers), "random", "latin-hypercube" or "sobol".
             data: measurements of u, in rows beside those of the equation. Standard errors need two or three times
                 as many points of the equation as the network has parameters; with few of them they come out too large.
             dominance: how much more the equation, and each condition, counts than all data together. Estimates do not
@@ -146,7 +147,7 @@ class PDE:
                 points falls; where it stays above 1e-7 of the right-hand sides, a trained network if that is better.
             interior: as for `collocate`; by default ten points for each feature and coordinate.
             boundary: as for `collocate`; by default a quarter of that.
-            sampling: as for `collocate`; by default a grid for a single round in up to two coordinates, else "sobol".
+            sampling: as for `collocate`; by default "chebyshev" for a single round in up to two coordinates, else "sobol".
             seed: of the points, starts and features.
             rounds: how many times to solve, each time on other points from where the last time ended.
             resampling: "fresh" points, or "residual": where the residual is large.
@@ -178,7 +179,7 @@ class PDE:
                 **options,
             )
         inside, edges = self._default_counts(features, interior, boundary)
-        default = "grid" if rounds == 1 and self.domain.dimension <= 2 else "sobol"
+        default = "chebyshev" if rounds == 1 and self.domain.dimension <= 2 else "sobol"
         points = default if sampling is None else sampling
         first = self._collocation(features, inside, edges, points, rng, dict(collocation))
         return solve_in_rounds(

@@ -1,4 +1,6 @@
-"""Collocation points in a box and on its faces: grids and (quasi-)random sets."""
+"""Collocation points in a box and on its faces: grids, even or of Chebyshev's points, and (quasi-)random sets."""
+
+import math
 
 import numpy as np
 import torch
@@ -7,9 +9,10 @@ from torch import Tensor
 
 from grassvp.pde.domain import Box, Face
 
-__all__ = ["SAMPLINGS", "check_points", "face_points", "interior_points"]
+__all__ = ["GRIDS", "SAMPLINGS", "check_points", "face_points", "interior_points"]
 
-SAMPLINGS = ("grid", "random", "latin-hypercube", "sobol")
+SAMPLINGS = ("grid", "random", "latin-hypercube", "sobol", "chebyshev")
+GRIDS = ("grid", "chebyshev")
 CHECK_SIDE = {1: 1001, 2: 101, 3: 25}  # points a side of the grids that errors are measured on; Sobol above
 CHECK_COUNT = 2**14
 CHECK_SEED = 2**31 - 1  # not one that is likely to be given for collocation points, which would then be among these
@@ -18,7 +21,7 @@ CHECK_SEED = 2**31 - 1  # not one that is likely to be given for collocation poi
 def interior_points(box: Box, count: int, sampling: str, rng: np.random.Generator) -> Tensor:
     """Points inside the box, (rows, d).
 
-    A grid has as equal numbers of points along the coordinates as allow at most `count` in all, and none on the faces;
+    A grid ("grid", "chebyshev") has as equal numbers of points along the coordinates as allow at most `count` in all, and none on the faces;
     the other sets have exactly `count`.
     """
     return box.scaled(_unit(box.dimension, count, sampling, rng, ends=False))
@@ -47,8 +50,8 @@ def check_points(box: Box) -> Tensor:
 
 def _unit(d: int, count: int, sampling: str, rng: np.random.Generator, *, ends: bool) -> Tensor:
     """Points of the unit cube."""
-    if sampling == "grid":
-        sides = [_side(side, ends) for side in _sides(d, count)]
+    if sampling in GRIDS:
+        sides = [_side(side, ends) if sampling == "grid" else _chebyshev(side) for side in _sides(d, count)]
         return torch.cartesian_prod(*sides).view(-1, d)
     if sampling == "random":
         unit = rng.random((count, d))
@@ -69,6 +72,12 @@ def _sides(d: int, count: int) -> list[int]:
         if np.prod(sides) // sides[axis] * (sides[axis] + 1) <= count:
             sides[axis] += 1
     return sides
+
+
+def _chebyshev(count: int) -> Tensor:
+    """Zeros of a Chebyshev polynomial, which crowd towards the ends as layers do."""
+    angle = (torch.arange(count, dtype=torch.float64) + 0.5) * (math.pi / count)
+    return (1.0 - torch.cos(angle)) / 2
 
 
 def _side(count: int, ends: bool) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 
 from grassvp.arrays import check_choice, check_count
 from grassvp.pde.collocation import Collocation
-from grassvp.pde.sampling import interior_points
+from grassvp.pde.sampling import GRIDS, interior_points
 from grassvp.pde.starts import STARTS, trained_start
 from grassvp.solvers import IterationRecord, Solution, Status
 from grassvp.solving import generator, solve
@@ -47,7 +47,7 @@ def solve_in_rounds(
     Args:
         collocation: the first round.
         boundary: rows of the conditions.
-        sampling: of fresh points; a grid would be the same again and is replaced by a Sobol set.
+        sampling: of fresh points; grids would be the same again and are replaced by a Sobol set.
         rounds: how many. With several, the starts are those of `pde.starts`, drawn for many dimensions.
         resampling: "fresh" points, or "residual", drawn from a pool with a density that grows with the residual.
         seed: of the starts and of the points.
@@ -63,7 +63,7 @@ def solve_in_rounds(
     check_count(rounds, "rounds")
     check_choice(resampling, "resampling", RESAMPLINGS)
     begin, rng = time.perf_counter(), generator(seed)
-    sampling = "sobol" if sampling == "grid" else sampling
+    sampling = "sobol" if sampling in GRIDS else sampling
     solution, solutions, spent = None, [], 0
     for number in range(rounds):
         if solution is None:

@@ -181,10 +181,8 @@ class SpanSearch:
             with torch.no_grad():
                 shape = tuple(self.map(self.map.initial, self.map.prepare(embedding(middle[None]))).shape)
         except (ArgumentError, RuntimeError) as error:
-            raise ArgumentError(
-                f"features must take {embedding.width} inputs, ({', '.join(embedding.names)}), and fail on these: "
-                f"{error}"
-            ) from error
+            wanted = f"{embedding.width} inputs, ({', '.join(embedding.names)})"
+            raise ArgumentError(f"features must take {wanted}, and fail on these: {error}") from error
         if len(shape) != 2 or shape[0] != 1:
             raise ArgumentError(f"features must map (rows, {embedding.width}) to (rows, n), got {shape} for one row")
         return shape[1]

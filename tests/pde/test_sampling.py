@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from grassvp.pde import Box
-from grassvp.pde.sampling import CHECK_COUNT, SAMPLINGS, check_points, face_points, interior_points
+from grassvp.pde.sampling import CHECK_COUNT, GRIDS, SAMPLINGS, check_points, face_points, interior_points
 
 LOW, HIGH = (-1.0, 0.0, 10.0, 1e-3, -2.0, 5.0), (1.0, 3.0, 11.0, 2e-3, -1.0, 6.0)
-RANDOM = SAMPLINGS[1:]
+RANDOM = tuple(each for each in SAMPLINGS if each not in GRIDS)
 
 
 def box_of(d):
@@ -35,16 +35,16 @@ class TestEverySampling:
             assert points.dtype == torch.float64 and points.shape[1] == d and points.is_contiguous()
             assert bool((points > box.lower).all()) and bool((points < box.upper).all())
             assert len(torch.unique(points, dim=0)) == len(points)
-            assert len(points) == count if sampling != "grid" else 1 <= len(points) <= count
+            assert len(points) == count if sampling not in GRIDS else 1 <= len(points) <= count
 
     def test_the_seed_decides(self, d, sampling):
         box = box_of(d)
         one, same, other = (interior_points(box, 20, sampling, rng(seed)) for seed in (3, 3, 4))
         assert torch.equal(one, same)
-        assert torch.equal(one, other) == (sampling == "grid")
+        assert torch.equal(one, other) == (sampling in GRIDS)
         generator = rng(3)
         assert torch.equal(interior_points(box, 20, sampling, generator), one)
-        assert torch.equal(interior_points(box, 20, sampling, generator), one) == (sampling == "grid")
+        assert torch.equal(interior_points(box, 20, sampling, generator), one) == (sampling in GRIDS)
 
     def test_faces(self, d, sampling):
         box = box_of(d)
@@ -56,12 +56,12 @@ class TestEverySampling:
             if d == 1:
                 assert len(points) == 1
             else:
-                assert len(points) == 50 if sampling != "grid" else 1 <= len(points) <= 50
+                assert len(points) == 50 if sampling not in GRIDS else 1 <= len(points) <= 50
 
     def test_they_fill_the_box(self, d, sampling):
         """The mean of a linear function, and no half of the box is empty."""
         box = box_of(d)
-        unit = unit_of(box, interior_points(box, 4**d if sampling == "grid" else 512, sampling, rng()))
+        unit = unit_of(box, interior_points(box, 4**d if sampling in GRIDS else 512, sampling, rng()))
         torch.testing.assert_close(unit.mean(0), torch.full((d,), 0.5).double(), atol=0.08, rtol=0.0)
         shares = (unit < 0.5).double().mean(0)
         assert float((shares - 0.5).abs().max()) < 0.12
@@ -157,3 +157,10 @@ class TestCheckPoints:
                 points = interior_points(box_of(d), 200, sampling, rng(seed))
                 shared = sum(tuple(point) in fine for point in points.tolist())
                 assert shared <= (20 if sampling == "grid" else 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_chebyshev_points_are_the_zeros_of_its_polynomial(count):
+    points = interior_points(box_of(1), count, "chebyshev", rng())[:, 0]
+    zeros = np.sort(np.polynomial.chebyshev.chebroots([0.0] * count + [1.0]))
+    np.testing.assert_allclose(points.numpy(), zeros, atol=1e-14)
