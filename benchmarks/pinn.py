@@ -2,11 +2,11 @@
 
 All run in turn in one process, in float64, on the same threads and collocation points: an interior grid of 900 and 240
 or 180 rows of conditions, DeepXDE being given those of our problem as `anchors` and `PointSetBC`. It runs as its demos
-do: Glorot start, tanh, unit loss weights, Adam at 1e-3, then L-BFGS at its defaults; with one hidden layer as ours, once
-more with the loss weights that balance our rows, and with its usual four layers. Joint Adam and L-BFGS are ours, in a
-given time. Errors are relative L2 errors on a grid that no method sees, medians and worst over the seeds; ratios are
-medians of what a method has over what variable projection has with the same seed, run shortly before it. The bar holds
-with a seed where DeepXDE's error is at least 10,000 times ours and its time at least 4 times ours.
+do: Glorot start, tanh, unit loss weights, Adam at 1e-3, then L-BFGS at its defaults; with one hidden layer as ours,
+once more with the loss weights that balance our rows, and with four layers. Joint Adam and L-BFGS have a given time.
+Errors are relative L2 errors on a grid that no method sees, medians and worst over the seeds; ratios are medians of
+what a method has over what variable projection has with the same seed in the same run. The bar is held with a seed if
+DeepXDE ends with an error at least 10,000 times ours, in at least 4 times our time.
 
     OMP_NUM_THREADS=1 python benchmarks/pinn.py [--seeds 3] [--adam 15000] [--threads 1] [--quick] [--json FILE]
 
@@ -14,6 +14,7 @@ DeepXDE is optional: pip install -c constraints.txt deepxde
 """
 
 import contextlib
+import importlib.util
 import io
 import json
 import math
@@ -21,9 +22,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 import tyro
@@ -39,6 +42,7 @@ EQUATIONS = {"poisson": (equations.poisson, 240), "heat": (equations.heat, 180)}
 INTERIOR = 900
 OURS, DEEPXDE = "variable projection", "DeepXDE"
 ERRORS, TIMES = 1e4, 4.0  # the bar
+DEEP = (50, 50, 50, 50)
 MISSING = "DeepXDE is not installed and left out: pip install -c constraints.txt deepxde"
 
 
@@ -48,12 +52,10 @@ class Options:
 
     seeds: int = 3
     """how many seeds, from 0 on"""
-    equations: tuple[str, ...] = ("poisson", "heat")
-    """which of poisson and heat"""
+    equations: tuple[Literal["poisson", "heat"], ...] = ("poisson", "heat")
+    """which to solve"""
     width: int = 64
     """neurons of the networks with one hidden layer"""
-    deep: tuple[int, ...] = (50, 50, 50, 50)
-    """hidden layers of DeepXDE's deep network"""
     adam: int = 15_000
     """DeepXDE's iterations of Adam"""
     lbfgs: int = 15_000
@@ -62,6 +64,8 @@ class Options:
     """seconds of our joint Adam, and of our joint L-BFGS"""
     threads: int = 1
     """threads of all methods"""
+    only: tuple[str, ...] = ("random", "joint", "DeepXDE")
+    """what the names of the methods beside ours contain"""
     quick: bool = False
     """one seed and few iterations of the others, to see that all runs"""
     json: Path | None = None
@@ -85,8 +89,7 @@ class Task:
         return self.equation.collocate(network, interior=INTERIOR, boundary=EQUATIONS[self.name][1])
 
 
-Found = tuple[float, str]
-"""Relative L2 error, and how the run ended."""
+Found = tuple[float, str]  # relative L2 error, and how the run ended
 Run = Callable[[Task], Found]
 
 
@@ -95,62 +98,36 @@ def ended(task: Task, solution: gv.Solution) -> Found:
     return task.equation.relative_l2_error(solution), how
 
 
-def varpro(task: Task) -> Found:
-    return ended(task, gv.solve(task.problem(), seed=task.seed))
+def ours(task: Task, **options: Any) -> Found:
+    return ended(task, gv.solve(task.problem(), seed=task.seed, **options))
 
 
-def random_features(task: Task) -> Found:
-    return ended(task, gv.solve(task.problem(), seed=task.seed, max_iterations=0))
-
-
-def free_width(task: Task) -> Found:
-    return ended(task, task.equation.solve(seed=task.seed))
-
-
-def joint(optimizer: str) -> Run:
+def joint(task: Task, optimizer: str) -> Found:
     """From the best random features and a zero output layer, as the experiments do it."""
-
-    def run(task: Task) -> Found:
-        problem = task.problem()
-        solution = gv.solve(
-            problem,
-            gv.FirstOrder(optimizer, objective="joint"),
-            initial_parameters=gv.solve(problem, seed=task.seed, max_iterations=0).parameters,
-            max_iterations=10**7,
-            max_time=task.options.joint_seconds,
-            tolerance=1e-20,
-        )
-        return ended(task, solution)
-
-    return run
+    problem, method = task.problem(), gv.FirstOrder(optimizer, objective="joint")
+    start = gv.solve(problem, seed=task.seed, max_iterations=0).parameters
+    limits: dict[str, Any] = {"max_iterations": 10**7, "max_time": task.options.joint_seconds, "tolerance": 1e-20}
+    return ended(task, gv.solve(problem, method, initial_parameters=start, **limits))
 
 
 def load_deepxde() -> Any:
     """The package in float64 on the CPU, quietly; None where it is not installed."""
     os.environ["DDE_BACKEND"] = "pytorch"
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        try:
-            import deepxde  # pyright: ignore[reportMissingImports]
-        except ModuleNotFoundError as error:
-            if error.name != "deepxde":
-                raise
+        if importlib.util.find_spec("deepxde") is None:
             return None
+        deepxde = importlib.import_module("deepxde")
         deepxde.config.set_default_float("float64")
     torch.set_default_device("cpu")  # it moves torch to a GPU where there is one
     return deepxde
 
 
-def poisson_residual(dde: Any, x: Any, u: Any) -> Any:
+def residual(dde: Any, name: str, x: Any, u: Any) -> Any:
+    """Of both equations in DeepXDE's operators; the columns are (x, y) and (t, x), as ours."""
+    if name == "heat":
+        return dde.grad.jacobian(u, x, i=0, j=0) - 0.25 * dde.grad.hessian(u, x, i=1, j=1)
     source = 2 * math.pi**2 * torch.sin(math.pi * x[:, :1]) * torch.sin(math.pi * x[:, 1:])
     return -dde.grad.hessian(u, x, i=0, j=0) - dde.grad.hessian(u, x, i=1, j=1) - source
-
-
-def heat_residual(dde: Any, x: Any, u: Any) -> Any:
-    """The columns are (t, x), as ours."""
-    return dde.grad.jacobian(u, x, i=0, j=0) - 0.25 * dde.grad.hessian(u, x, i=1, j=1)
-
-
-RESIDUALS = {"poisson": poisson_residual, "heat": heat_residual}
 
 
 def deepxde(dde: Any, layers: Sequence[int], balanced: bool = False) -> Run:
@@ -158,27 +135,26 @@ def deepxde(dde: Any, layers: Sequence[int], balanced: bool = False) -> Run:
 
     def run(task: Task) -> Found:
         dde.config.set_random_seed(task.seed)
-        equation, options = task.equation, task.options
-        inside, *conditions = task.problem().origin.blocks()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+        equation, options, origin = task.equation, task.options, task.problem().origin
+        inside, *conditions = cast(Any, origin).blocks()
         data = dde.data.PDE(
             dde.geometry.Rectangle([0, 0], [1, 1]),
-            lambda x, u: RESIDUALS[task.name](dde, x, u),
+            lambda x, u: residual(dde, task.name, x, u),
             [dde.icbc.PointSetBC(each.points.numpy(), each.targets[:, None].numpy()) for each in conditions],
-            num_domain=0,
-            num_boundary=0,
-            anchors=inside.points.numpy(),
+            anchors=inside.points.numpy(),  # and no points of its own, as by default
         )
         weights = [each.size(equation.domain) ** -2 for each in (inside, *conditions)] if balanced else None
         model = dde.Model(data, dde.nn.FNN([2, *layers, 1], "tanh", "Glorot uniform"))
         model.compile("adam", lr=1e-3, loss_weights=weights, verbose=0)
         model.train(iterations=options.adam, verbose=0)
         dde.optimizers.set_LBFGS_options(maxiter=options.lbfgs)
+        steps = min(1000, options.lbfgs)  # of one call, as at its import; it does not follow maxiter by itself
+        dde.optimizers.config.LBFGS_options.update(iter_per_step=steps, fun_per_step=steps * 5 // 4)
         model.compile("L-BFGS", loss_weights=weights, verbose=0)
         _, state = model.train(verbose=0)
         points = check_points(equation.domain)
-        exact = equation.exact(equation.domain.columns(points))
-        misfit = torch.as_tensor(model.predict(points.numpy()))[:, 0] - exact
-        error = float(torch.linalg.vector_norm(misfit) / torch.linalg.vector_norm(exact))
+        exact = equation.exact(equation.domain.columns(points)).numpy()
+        error = float(dde.metrics.l2_relative_error(exact[:, None], model.predict(points.numpy())))
         return error, f"{state.step} iterations, loss {float(sum(state.loss_train)):.1e}"
 
     return run
@@ -193,40 +169,48 @@ def attempt(run: Run, task: Task) -> dict[str, Any]:
         how = how if math.isfinite(error) else f"FAILED: error {error}, {how}"
     except Exception as exception:
         error, how = math.inf, f"FAILED: {type(exception).__name__}: {exception}"
-    seconds, cpu = time.perf_counter() - begin, time.process_time() - busy
-    return {"error": error if math.isfinite(error) else None, "seconds": seconds, "cpu_seconds": cpu, "ended": how}
+    times = {"seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - busy}
+    return {"error": error if math.isfinite(error) else None, **times, "ended": how}
 
 
-def summary(runs: list[dict[str, Any]], ours: list[dict[str, Any]]) -> dict[str, Any]:
-    """Figures over the seeds; a failure counts as an infinite error."""
-    errors, own = ([math.inf if each["error"] is None else each["error"] for each in group] for group in (runs, ours))
-    lower = [a / b if math.isfinite(b) else 0.0 for a, b in zip(errors, own, strict=True)]
-    longer = [a["seconds"] / b["seconds"] for a, b in zip(runs, ours, strict=True)]
+def summary(runs: list[dict[str, Any]], own: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures over the seeds, beside our runs with the same seeds; a failure counts as an infinite error."""
+    errors, least = ([math.inf if each["error"] is None else each["error"] for each in group] for group in (runs, own))
+    lower = [a / b if math.isfinite(b) else 0.0 for a, b in zip(errors, least, strict=True)]
+    longer, busier = ([a[of] / b[of] for a, b in zip(runs, own, strict=True)] for of in ("seconds", "cpu_seconds"))
     bar = [math.isfinite(e) and a >= ERRORS and b >= TIMES for e, a, b in zip(errors, lower, longer, strict=True)]
     figures = {"median": median(errors), "worst": max(errors), "seconds": median(each["seconds"] for each in runs)}
-    figures |= {"error_ratio": median(lower), "least_error_ratio": min(lower), "time_ratio": median(longer)}
-    figures |= {"least_time_ratio": min(longer), "failures": errors.count(math.inf)}
+    figures |= {"error_ratio": median(lower), "time_ratio": median(longer), "cpu_ratio": median(busier)}
     return {key: value if math.isfinite(value) else None for key, value in figures.items()} | {"bar": sum(bar)}
 
 
 def show(console: Console, name: str, runs: dict[str, list[dict[str, Any]]]) -> None:
     """The table of an equation, and how runs ended that failed."""
-    table = Table(
-        title=f"{name}, {INTERIOR} + {EQUATIONS[name][1]} points, {len(runs[OURS])} seeds", title_justify="left"
-    )
+    table = Table(title=f"{name}, {INTERIOR} + {EQUATIONS[name][1]} points, {len(runs[OURS])} seeds")
     table.add_column("method")
     for title in ("median error", "worst", "seconds", "error / ours", "time / ours", "bar held"):
         table.add_column(title, justify="right")
     for method, each in runs.items():
         row = {key: math.inf if value is None else value for key, value in summary(each, runs[OURS]).items()}
         held = f"{row['bar']}/{len(each)}" if method.startswith(DEEPXDE) else ""
-        texts = [f"{row[key]:.1e}" for key in ("median", "worst")] + [f"{row['seconds']:.2f}"]
+        texts = [f"{row['median']:.1e}", f"{row['worst']:.1e}", f"{row['seconds']:.2f}"]
         table.add_row(method, *texts, f"{row['error_ratio']:.3g}", f"{row['time_ratio']:.3g}", held)
     console.print(table)
-    for method, each in runs.items():
-        for seed, run in enumerate(each):
-            if run["error"] is None:
-                console.print(f"{method}, seed {seed}: {run['ended']}", markup=False)
+    for method, seed, run in ((method, *pair) for method, each in runs.items() for pair in enumerate(each)):
+        if run["error"] is None:
+            console.print(f"{method}, seed {seed}: {run['ended']}", markup=False)
+
+
+def methods_of(options: Options, dde: Any) -> dict[str, Run]:
+    """Ours, and what was asked for and is there beside it."""
+    methods: dict[str, Run] = {"random features, same width": lambda task: ours(task, max_iterations=0)}
+    methods["random features, free width"] = lambda task: ended(task, task.equation.solve(seed=task.seed))
+    if dde is not None:
+        methods[f"{DEEPXDE}, tanh-{options.width}"] = deepxde(dde, (options.width,))
+        methods[f"{DEEPXDE} with our weights, tanh-{options.width}"] = deepxde(dde, (options.width,), balanced=True)
+        methods[f"{DEEPXDE}, tanh 4 x 50"] = deepxde(dde, DEEP)
+    methods |= {"joint Adam": partial(joint, optimizer="adam"), "joint L-BFGS": partial(joint, optimizer="lbfgs")}
+    return {OURS: ours} | {name: run for name, run in methods.items() if any(part in name for part in options.only)}
 
 
 def main() -> None:
@@ -234,28 +218,19 @@ def main() -> None:
     if options.quick:
         options = replace(options, seeds=1, adam=300, lbfgs=300, joint_seconds=1.0)
     console, dde = Console(width=None if Console().is_terminal else 120), load_deepxde()
-    methods: dict[str, Run] = {OURS: varpro, "random features, same width": random_features}
-    methods |= {"random features, free width": free_width}
-    methods |= {"joint Adam": joint("adam"), "joint L-BFGS": joint("lbfgs")}
     if dde is None:
-        console.print(MISSING)
-    else:
-        wide = (options.width,)
-        methods[f"{DEEPXDE}, tanh-{options.width}"] = deepxde(dde, wide)
-        methods[f"{DEEPXDE}, tanh-{options.width}, our weights"] = deepxde(dde, wide, balanced=True)
-        methods[f"{DEEPXDE}, tanh {' x '.join(map(str, options.deep))}"] = deepxde(dde, options.deep)
+        console.print(MISSING, markup=False)
     torch.set_num_threads(options.threads)
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in options.equations}
+    methods, found = methods_of(options, dde), {name: {} for name in options.equations}
     with threadpool_limits(options.threads):
-        short = replace(options, adam=2, lbfgs=2, joint_seconds=0.1)
+        short = replace(options, width=8, adam=2, lbfgs=2, joint_seconds=0.1)
         for run in methods.values():  # loads what is loaded once, untimed
             attempt(run, Task(options.equations[0], 0, short))
-        for seed in range(options.seeds):
-            for name, (method, run) in ((n, m) for n in options.equations for m in methods.items()):
-                found[name].setdefault(method, []).append(attempt(run, Task(name, seed, options)))
-                last = found[name][method][-1]
-                console.print(f"{name}, seed {seed}, {method}: {last}", markup=False, soft_wrap=True, highlight=False)
-                write(options, dde, found)
+        for seed, name, (method, run) in product(range(options.seeds), options.equations, methods.items()):
+            last = attempt(run, Task(name, seed, options))
+            found[name].setdefault(method, []).append(last)
+            console.print(f"{name}, seed {seed}, {method}: {last}", markup=False, soft_wrap=True, highlight=False)
+            write(options, dde, found)
     for name, runs in found.items():
         show(console, name, runs)
 

@@ -5,6 +5,7 @@ u_k, each a separable problem in theta and C. At a fixed point u = u_k the gradi
 so that what the linearisations converge to is critical for the nonlinear problem too.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
@@ -26,7 +27,8 @@ FIRST, SHORTEST, LONGEST = 6, 3, 40  # iterations between two linearisations
 HOLDS = 1.2  # by which the nonlinear residual may exceed the linearised one for the next stage to be longer
 MOST_STEPS = 40  # of Newton's method for C alone
 POLISHING = 3  # such steps between two stages
-SLOWEST = 0.9  # factor by which the residual must fall over two of them
+SLOWEST = 1e-7  # part by which the residual must fall in one of them
+WORTHWHILE = 0.1  # that part while fields of random features are compared
 LEAST = 1e-3  # part by which it must fall for a stage without iterations to be followed by another one
 
 
@@ -117,7 +119,7 @@ class Relinearizing:
 
     def after(self, stage: Stage, outcome: Outcome, final: bool) -> tuple[Stage, Outcome]:
         """See `Schedule`."""
-        now, count = cast(Relinearized, stage), max(len(outcome.records) - 1, 0)
+        now, count = _reconciled(cast(Relinearized, stage)), max(len(outcome.records) - 1, 0)
         whole, left, before = now.whole, now.rest, now.reduced.problem
         if not final and left != 0 and _cut(now, outcome, count):
             outcome = replace(outcome, status=Status.MAX_ITERATIONS)
@@ -146,13 +148,15 @@ class Relinearizing:
         return Relinearizing(self.inner.regularizing(problem))
 
 
-def settled(problem: SeparableProblem, parameters: Tensor, most: int = MOST_STEPS) -> SeparableProblem:
+def settled(
+    problem: SeparableProblem, parameters: Tensor, most: int = MOST_STEPS, slowest: float = SLOWEST
+) -> SeparableProblem:
     """The problem linearised where Newton's method for C alone leads to at theta.
 
-    It ends where the field does not change any more, or where the residual hardly falls; at theta whose features are
-    not finite the problem stays as it is.
+    It ends where the field does not change any more, or where the residual falls by a part of less than `slowest`; at
+    theta whose features are not finite the problem stays as it is.
     """
-    residuals = [problem.linearized.residual]
+    residual = math.inf
     for _ in range(most):
         try:
             C = problem.project(problem.features(parameters, problem.inputs)).coefficients
@@ -162,9 +166,9 @@ def settled(problem: SeparableProblem, parameters: Tensor, most: int = MOST_STEP
         if state.fraction == 0.0:
             break
         problem = state.problem(problem)
-        residuals.append(state.residual)
-        if state.change <= SETTLED or (len(residuals) > 2 and residuals[-1] > SLOWEST * residuals[-3]):
+        if state.change <= SETTLED or state.residual > (1.0 - slowest) * residual:
             break
+        residual = state.residual
     return problem
 
 
@@ -187,7 +191,7 @@ def approached(
     else:
         thetas = [features.initial if parameters is None else parameters]
     for theta in thetas:
-        tried = settled(problem, theta)
+        tried = settled(problem, theta, slowest=WORTHWHILE)
         problem = tried if tried.linearized.residual < problem.linearized.residual else problem
     return problem.linearized.rebalanced().problem(problem)
 
@@ -203,6 +207,14 @@ def _honest(outcome: Outcome, change: float) -> Outcome:
     """Convergence of a linearised problem is none where the field it was linearised at still changes."""
     converged = outcome.status is Status.CONVERGED and change > SETTLED
     return replace(outcome, status=Status.STALLED) if converged else outcome
+
+
+def _reconciled(now: Relinearized) -> Relinearized:
+    """The piece whose inner stage and schedule have its network, which a surgeon may have changed."""
+    if now.whole.reduced is now.reduced:
+        return now
+    schedule = now.schedule.regularizing(now.reduced.problem)
+    return replace(now, whole=replace(now.whole, reduced=now.reduced), schedule=schedule)
 
 
 def _cut(now: Relinearized, outcome: Outcome, count: int) -> bool:

@@ -62,11 +62,11 @@ def test_the_quick_start_runs(tmp_path, monkeypatch, capsys):
     assert solution.value < 1e-6 * float((names["y"] ** 2).sum()), "it fits what it set out to fit"
 
 
-@pytest.mark.parametrize("index", range(1, 5))
+@pytest.mark.parametrize("index", range(1, 6))
 def test_the_other_examples_run(index, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(blocks("python")[index], "README.md", "exec"), {})
-    assert len(blocks("python")) == 5 and list(tmp_path.iterdir()) == []
+    assert len(blocks("python")) == 6 and list(tmp_path.iterdir()) == []
 
 
 def test_the_two_commands_install_and_run():

@@ -39,16 +39,13 @@ class Options:
     free_width: bool = True
     """solve with random features of free width too"""
 
-    def __post_init__(self) -> None:
-        """Check the times."""
-        if not self.baseline_seconds >= 0:
-            raise ArgumentError(f"baseline_seconds must be >= 0, got {self.baseline_seconds}")
-        if not self.max_seconds > 0:
-            raise ArgumentError(f"max_seconds must be > 0, got {self.max_seconds}")
-
 
 def compare(record: Record, equation: PDE, problem: SeparableProblem, options: Options) -> Solution:
     """Variable projection and what it is compared with; all measures go to the record."""
+    if not options.baseline_seconds >= 0:
+        raise ArgumentError(f"baseline_seconds must be >= 0, got {options.baseline_seconds}")
+    if not options.max_seconds > 0:
+        raise ArgumentError(f"max_seconds must be > 0, got {options.max_seconds}")
     solution, paths = train(record, equation, problem, options)
     store_plane(record, equation, solution)
     _random_features(record, equation, problem, options)
@@ -101,7 +98,8 @@ def store_plane(record: Record, equation: PDE, solution: Solution) -> None:
     box = equation.domain
     if box.dimension != 2 or equation.exact is None:
         return
-    axes = [torch.linspace(float(a), float(b), FINE).double() for a, b in zip(box.lower, box.upper, strict=True)]
+    unit = torch.linspace(0.0, 1.0, FINE, dtype=torch.float64)
+    axes = [low + unit * length for low, length in zip(box.lower, box.lengths, strict=True)]
     points = torch.cartesian_prod(*axes)
     u = solution.predict(points).view(FINE, FINE)
     exact = equation.exact(box.columns(points)).view(FINE, FINE)

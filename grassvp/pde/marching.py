@@ -3,7 +3,10 @@
 In the span the equation is diagonal (`Galerkin`); a one-step method takes the state on (`integrators`). After each step
 the residual of the equation outside of the span estimates the error. Where that exceeds the tolerance the step is
 undone: variable projection trains the features on the state, its rates and what lies ahead, the state is projected to
-the new span, a neighbour on the Grassmannian, and the step is taken there.
+the new span, another point of the Grassmannian, and the step is taken there.
+
+The estimate is no bound. In one span it stays within a factor of a few of the error; after several changes of span,
+under a source that moves, errors of 3 to 25 times the estimate were measured.
 """
 
 import math

@@ -147,7 +147,7 @@ class PDE:
                 points falls; where it stays above 1e-7 of the right-hand sides, a trained network if that is better.
             interior: as for `collocate`; by default ten points for each feature and coordinate.
             boundary: as for `collocate`; by default a quarter of that.
-            sampling: as for `collocate`; by default "chebyshev" for a single round in up to two coordinates, else "sobol".
+            sampling: as for `collocate`; by default "chebyshev" for one round in one or two coordinates, else "sobol".
             seed: of the points, starts and features.
             rounds: how many times to solve, each time on other points from where the last time ended.
             resampling: "fresh" points, or "residual": where the residual is large.

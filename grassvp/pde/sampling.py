@@ -21,8 +21,8 @@ CHECK_SEED = 2**31 - 1  # not one that is likely to be given for collocation poi
 def interior_points(box: Box, count: int, sampling: str, rng: np.random.Generator) -> Tensor:
     """Points inside the box, (rows, d).
 
-    A grid ("grid", "chebyshev") has as equal numbers of points along the coordinates as allow at most `count` in all, and none on the faces;
-    the other sets have exactly `count`.
+    A grid ("grid", "chebyshev") has as equal numbers of points along the coordinates as allow at most `count` in all,
+    and none on the faces; the other sets have exactly `count`.
     """
     return box.scaled(_unit(box.dimension, count, sampling, rng, ends=False))
 

@@ -10,13 +10,21 @@ import pytest
 import torch
 from torch.func import jacfwd, jacrev, vmap
 
-from grassvp import SeparableProblem, Status
-from grassvp.lab import Record, experiments
+from grassvp import SeparableProblem, Status, features
+from grassvp.lab import Record, equations, experiments
 from grassvp.lab.cli import main
 from grassvp.lab.running import RefusedConfigError, draw, execute, plain_config
 
 ROOT = Path(__file__).parents[2]
-HEAT = {"width": 12, "interior": 100, "boundary": 30, "max_iterations": 20, "baseline_seconds": 0.3}
+HEAT = {
+    "width": 12,
+    "interior": 100,
+    "boundary": 30,
+    "sampling": "grid",
+    "max_iterations": 20,
+    "baseline_seconds": 0.3,
+    "free_width": False,
+}
 REGRESSION = {"width": 8, "rows": 100, "max_iterations": 20}
 TINY = {"heat": HEAT, "regression": REGRESSION}
 
@@ -78,7 +86,7 @@ def test_heat_metrics(heat):
 def test_heat_field_is_the_solution_on_a_grid(heat):
     _, record = heat
     field = record.read_arrays("field")
-    t, x = np.meshgrid(field["axis"], field["axis"], indexing="ij")
+    t, x = np.meshgrid(field["first"], field["second"], indexing="ij")
     truth = np.exp(-(np.pi**2) * t / 4) * np.sin(np.pi * x)
     np.testing.assert_allclose(field["exact"], truth, atol=1e-14)
     error = np.linalg.norm(field["solution"] - truth) / np.linalg.norm(truth)
@@ -104,35 +112,40 @@ def test_heat_trajectory_ends_where_the_solve_does(heat):
 @pytest.mark.parametrize("activation", ["tanh", "sin"])
 def test_heat_rows_are_the_equation_and_its_conditions(activation):
     """Features, targets and weights against nested automatic differentiation of the network and of the exact field."""
-    config = experiment("heat").config_type(**HEAT, activation=activation, condition_weight=7.0)
-    problem = part("heat", "collocate")(config)
+    network = features.mlp(2, (12,), activation=activation, seed=3)
+    problem = equations.heat().collocate(network, interior=100, boundary=30)
     points, theta = problem.inputs[:, :2], problem.initial_parameters
     t, x = points.T
     condition = (t == 0) | (x == 0) | (x == 1)
     assert isinstance(problem, SeparableProblem) and (int((~condition).sum()), len(points)) == (100, 130)
     assert [int(rows.sum()) for rows in (t == 0, x == 0, x == 1)] == [12, 11, 11], "ten a side, two corners shared"
+    assert isinstance(problem.weights, torch.Tensor)
     assert bool(((points >= 0) & (points <= 1)).all())
     sigma = getattr(torch, activation)
 
-    def network(point):
+    def neurons(point):
         return sigma(theta[:24].view(12, 2) @ point + theta[24:])
 
     def exact(point):
         return torch.exp(-(torch.pi**2) * point[0] / 4)[None] * torch.sin(torch.pi * point[1])
 
-    for function, found in ((network, problem.features(theta, problem.inputs)[:, :12]), (exact, problem.targets)):
+    for function, found in ((neurons, problem.features(theta, problem.inputs)[:, :12]), (exact, problem.targets)):
         value, first, second = (vmap(f)(points) for f in (function, jacfwd(function), jacfwd(jacrev(function))))
         equation = first[:, :, 0] - 0.25 * second[:, :, 1, 1]
         expected = torch.where(condition[:, None], value, equation)
         np.testing.assert_allclose(found, expected, atol=1e-12)
     constant = problem.features(theta, problem.inputs)[:, 12]
     np.testing.assert_array_equal(constant, condition.double())
-    np.testing.assert_array_equal(problem.weights, torch.where(condition, 7.0, 1.0))
+    half_wave = torch.pi  # of u, in this box; the equation's rows are of the size of u_t and u_xx / 4 of it
+    size = np.hypot(half_wave, 0.25 * half_wave**2)
+    balanced = np.where(condition, np.sqrt(130 / 10), np.sqrt(130 / 100) / size)
+    np.testing.assert_allclose(problem.weights, balanced, rtol=1e-12)
 
 
-def test_heat_without_baselines(tmp_path):
-    loaded, record = run("heat", tmp_path, baseline_seconds=0.0, max_iterations=3)
+def test_heat_without_baselines_and_at_free_width(tmp_path):
+    loaded, record = run("heat", tmp_path, baseline_seconds=0.0, max_iterations=3, free_width=True)
     assert not any(name.startswith("joint") for name in record.metrics)
+    assert record.metrics["free_width_relative_l2_error"] < 1e-12 and record.metrics["free_width"] > 200
     assert [path.name for path in draw(loaded, record)] == ["convergence.png", "solution.png"]
 
 
@@ -193,7 +206,11 @@ def test_every_target_of_regression_is_fitted(target, tmp_path):
 def test_the_same_seed_gives_the_same_record(name, tmp_path):
     options = {"max_iterations": 4} | ({"baseline_seconds": 0.0} if name == "heat" else {})
     first, second, other = (run(name, tmp_path / str(i), seed=seed, **options)[1] for i, seed in enumerate((3, 3, 4)))
-    assert dict(first.metrics) == dict(second.metrics) != dict(other.metrics)
+    first, second, other = (
+        {key: value for key, value in record.metrics.items() if "seconds" not in key}
+        for record in (first, second, other)
+    )
+    assert first == second != other
 
 
 def write_csv(path, columns, rows=60):
@@ -226,9 +243,10 @@ REFUSED = [
     ("heat", {"width": 0}, "width"),
     ("heat", {"activation": "cosh"}, "activation.*cosh"),
     ("heat", {"interior": 0}, "interior"),
-    ("heat", {"boundary": 5}, "boundary"),
-    ("heat", {"regularization": -1.0}, "regularization"),
-    ("heat", {"condition_weight": -1.0}, "weight"),
+    ("heat", {"boundary": 2}, "boundary"),
+    ("heat", {"sampling": "even"}, "sampling"),
+    ("heat", {"diffusivity": 0.0}, "diffusivity"),
+    ("heat", {"max_seconds": 0.0}, "max_seconds"),
     ("heat", {"max_iterations": -1}, "max_iterations"),
     ("heat", {"seed": -1}, "seed"),
     ("heat", {"baseline_seconds": -1.0}, "baseline_seconds"),
@@ -257,8 +275,22 @@ def test_bad_options_are_named_and_nothing_is_written(tmp_path, monkeypatch, nam
 
 def test_the_command_prints_one_object(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(ROOT)
-    words = [f"--{key.replace('_', '-')}={value}" for key, value in HEAT.items()]
-    assert main(["run", "heat", *words, "--baseline-seconds=0", f"--out={tmp_path}", "--no-figures", "--json"]) == 0
+    words = [f"--{key.replace('_', '-')}={value}" for key, value in HEAT.items() if key != "free_width"]
+    assert (
+        main(
+            [
+                "run",
+                "heat",
+                *words,
+                "--no-free-width",
+                "--baseline-seconds=0",
+                f"--out={tmp_path}",
+                "--no-figures",
+                "--json",
+            ]
+        )
+        == 0
+    )
     out, _ = capfd.readouterr()
     result = json.loads(out, parse_constant=pytest.fail)
     assert set(result) == {"experiment", "config", "status", "metrics", "seconds", "directory"}

@@ -45,11 +45,11 @@ def measured(seed, clean=None):
     return clean + NOISE * np.random.default_rng(seed).standard_normal(len(clean))
 
 
-def collocated(equation, data, width=56, **options):
+def collocated(equation, data, width=44, **options):
     return equation.collocate(mlp(2, (width,)), interior=10 * width, boundary=60, data=data, **options)
 
 
-def solved(equation, data, width=56, iterations=60, start=None, **options):
+def solved(equation, data, width=44, iterations=50, start=None, **options):
     """Solution and estimates."""
     problem = collocated(equation, data, width, **options)
     solution = solve(problem, seed=0, starts=2, max_iterations=iterations, initial_parameters=start)

@@ -100,11 +100,10 @@ CASES = {"cubic": cubic, "steady Burgers": steady_burgers, "system": system, "mi
 
 def cubic_rows(case: Case, problem, theta, C, mix=None):
     """W r of the cubic equation at theta and C, (rows,), written out with torch's own derivatives."""
-    x = case.problem.origin.interior
+    x = problem.origin.interior
 
     def u(at):
-        features = torch.cat([torch_features(theta, at, case.widths), torch.ones(len(at), 1).double()], 1)
-        return (features @ C)[:, 0] if mix is None else mix(at)
+        return (torch_features(theta, at, case.widths) @ C)[:, 0] if mix is None else mix(at)
 
     ones = torch.ones_like(x)
     du = lambda at: torch.func.jvp(u, (at,), (ones,))[1]  # noqa: E731
