@@ -227,8 +227,7 @@ def main() -> None:
         for run in methods.values():  # loads what is loaded once, untimed
             attempt(run, Task(options.equations[0], 0, short))
         for seed, name, (method, run) in product(range(options.seeds), options.equations, methods.items()):
-            last = attempt(run, Task(name, seed, options))
-            found[name].setdefault(method, []).append(last)
+            found[name].setdefault(method, []).append(last := attempt(run, Task(name, seed, options)))
             console.print(f"{name}, seed {seed}, {method}: {last}", markup=False, soft_wrap=True, highlight=False)
             write(options, dde, found)
     for name, runs in found.items():

@@ -50,7 +50,9 @@ def solve(
     """Minimise 1/2 ||W (Phi(theta) C - Y)||^2 + lam/2 ||C||^2 with C eliminated by least squares.
 
     Args:
-        problem: the separable problem.
+        problem: the separable problem. One that is the linearisation of a nonlinear problem is linearised again on the
+            way, from the field that random features (or those of initial_parameters) lead Newton's method to; the value
+            is that of the last linearisation, and its `linearized` has the nonlinear residual and all Newton steps.
         solver: a method such as `LevenbergMarquardt()`, `TrustRegion()` or `FirstOrder("lbfgs")`; None for
             Levenberg-Marquardt, with geodesic acceleration where the features know the units of their parameters.
         initial_parameters: (q,) theta to start exactly from. None: features that can be sampled start from the best

@@ -127,6 +127,8 @@ def _ends(box: Box, column: int, times: Any) -> list[float]:
 
 def _check_initial(pde: PDE, axis: str) -> None:
     """Raise unless the lower face of time has the value of every unknown, and nothing else."""
+    if pde.equations.coefficients:
+        raise ArgumentError(f"pde has unknown coefficients {tuple(pde.equations.coefficients)}: slabs need known ones")
     names = pde.equations.unknowns or (None,)
     there = [each for each in pde.equations.conditions if _initial(each, axis, pde.domain)]
     start = ((axis, "lower"),)

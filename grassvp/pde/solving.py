@@ -103,24 +103,24 @@ def _moved(
     rng: np.random.Generator,
 ) -> Collocation:
     """The collocation of the next round."""
-    fresh = _redrawn(collocation, boundary, sampling, rng)
     if resampling == "fresh":
-        return fresh
-    count = len(collocation.interior)
+        return _redrawn(collocation, boundary, sampling, rng)
+    places, count = collocation.equations.places(boundary, sampling, rng), len(collocation.interior)
     pool = interior_points(collocation.equations.box, POOL * count, "random", rng)
     size = _residual_size(collocation.at(pool, ()), solution)
     mean = size.mean()
     density = size / mean + 1.0 if 0 < mean < np.inf else np.ones(len(size))
     chosen = rng.choice(len(pool), count, replace=False, p=density / density.sum())
-    return collocation.at(pool[torch.from_numpy(chosen)], fresh.places)
+    return collocation.at(pool[torch.from_numpy(chosen)], places)
 
 
 def _residual_size(collocation: Collocation, solution: Solution) -> np.ndarray:
     """Root of the sum of squares of the equations' residuals at each interior point."""
     look_up = collocation.field(collocation.interior, solution.parameters, solution.coefficients)
-    own = None if collocation.equations.linear else look_up
-    total = torch.zeros(len(collocation.interior), dtype=torch.float64)
-    for block in collocation.equations.interior_blocks(collocation.interior, own):
+    equations, total = collocation.equations, torch.zeros(len(collocation.interior), dtype=torch.float64)
+    if equations.coefficients:
+        equations = equations.at(solution.parameters[-len(equations.coefficients) :])
+    for block in equations.interior_blocks(collocation.interior, None if equations.linear else look_up):
         applied = sum(c * look_up(*key) for key, c in block.terms.items())
         total += (applied - block.targets) ** 2
     return np.sqrt(total.numpy())

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from grassvp import pde
@@ -92,7 +93,7 @@ def minimal_surface() -> Case:
         return (1 + q**2) * u.d("x", "x") - 2 * p * q * u.d("x", "y") + (1 + p**2) * u.d("y", "y")
 
     equation = pde.PDE(SQUARE, operator, conditions=[pde.Condition("boundary", scherk)], exact=scherk, linear=False)
-    return Case(equation, (16,), 144, 80, 1e-5)
+    return Case(equation, (16,), 100, 64, 1e-4)
 
 
 CASES = {"cubic": cubic, "steady Burgers": steady_burgers, "system": system, "minimal surface": minimal_surface}
@@ -111,3 +112,11 @@ def cubic_rows(case: Case, problem, theta, C, mix=None):
     equation = bent + u(x) ** 3 - case.equation.equations.source({"x": x[:, 0]})
     ends = torch.tensor([[0.0], [1.0]]).double()
     return problem.weights * torch.cat([equation, u(ends) - wave({"x": ends[:, 0]})])
+
+
+def draw(problem, seed=0, scale=2.0):
+    return problem.features.sample(np.random.default_rng(seed), problem.inputs, scale)
+
+
+def coefficients(problem, theta):
+    return problem.project(problem.features(theta, problem.inputs)).coefficients

@@ -1,0 +1,239 @@
+"""Burgers' equation u_t + u u_x = nu u_xx from u = -sin(pi x) on [0, 1] x [-1, 1], zero at both ends, in slabs of time.
+
+Around t = 1 / pi a layer forms at x = 0 whose width is of the order of nu. Newton's method around variable projection
+solves one space-time network after the other; beside it, random features of the same and of another width (the same
+draws, output layer only, by Newton's method too). The exact solution is the quotient of integrals by Cole and Hopf,
+evaluated by Gauss-Hermite quadrature. The errors are measured on a fine grid that no method sees.
+
+The default takes half a minute. For eight digits: --width 160 --slabs 12 --iterations 300 --interior 2000
+--boundary 600 --bar 1e-8.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import qmc
+from torch import Tensor
+
+import grassvp as gv
+from grassvp.errors import ArgumentError
+from grassvp.lab import plots
+from grassvp.lab.records import Record
+from grassvp.pde.continuing import relative_residual
+from grassvp.pde.slabs import Slabs, solve_in_slabs
+
+NODES = 200  # of the Gauss-Hermite quadrature
+FINE = (101, 401)  # times and places of the grid on which errors are measured; as many places again in the layer
+FORMED = 1 / math.pi  # time at which the layer of the equation without viscosity is a jump
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the Burgers experiment."""
+
+    nu: float = 0.1 / math.pi
+    """viscosity"""
+    width: int = 60
+    """neurons in the hidden layer of each slab"""
+    free_width: int = 240
+    """width of the random features beside those of equal width; 0 leaves them out"""
+    slabs: int = 7
+    """slabs of time, shorter where the layer forms"""
+    iterations: int = 100
+    """Levenberg-Marquardt iterations in each slab"""
+    interior: int = 800
+    """collocation points of the equation in each slab, half of them gathered around x = 0"""
+    boundary: int = 240
+    """rows of the conditions in each slab"""
+    initial_weight: float = 3.0
+    """weight of the initial rows of a slab, whose error the slabs after it inherit"""
+    seed: int = 0
+    """seed of the features and points"""
+    bar: float = 1e-5
+    """relative L2 error to be reached"""
+
+    def __post_init__(self) -> None:
+        """Check what the library would not."""
+        if not 0 < self.nu <= 1:
+            raise ArgumentError(f"nu must be in (0, 1], got {self.nu}")
+        if self.free_width < 0:
+            raise ArgumentError(f"free_width must be >= 0, got {self.free_width}")
+
+
+def run(config: Config, record: Record) -> None:
+    """Solve by variable projection and by random features, and store what the figures need."""
+    with record.progress("variable projection", config.slabs * config.iterations) as show:
+        solution = solved(config, config.width, config.iterations, show)
+    grid, exact_values = fine_grid(config.nu)
+    u = np.asarray(solution.predict(grid)).reshape(exact_values.shape)
+    record.metrics.update(relative_l2_error=relative(u, exact_values), max_error=float(np.abs(u - exact_values).max()))
+    record.metrics.update(seconds=solution.elapsed, passed=relative(u, exact_values) <= config.bar)
+    record.arrays("field", times=grid_times(), places=grid_places(config.nu), solution=u, exact=exact_values)
+    store_slabs(record, "varpro", config, solution)
+    store_newton(record, solution)
+    for name, width in (("equal", config.width), ("free", config.free_width)):
+        if width:
+            features = solved(config, width, 0)
+            values = np.asarray(features.predict(grid)).reshape(exact_values.shape)
+            record.metrics[f"random_features_{name}_width"] = width
+            record.metrics[f"random_features_{name}_relative_l2_error"] = relative(values, exact_values)
+            record.metrics[f"random_features_{name}_seconds"] = features.elapsed
+            store_slabs(record, f"random_features_{name}", config, features)
+
+
+def solved(config: Config, width: int, iterations: int, *callbacks: Callable[..., object]) -> Slabs:
+    """The solution by slabs of one width."""
+    network, rng = gv.features.mlp(2, (width,)), np.random.default_rng(config.seed)
+    ends = slab_ends(config.slabs)
+    return solve_in_slabs(
+        burgers(config.nu, config.initial_weight),
+        ends,
+        network,
+        interior=gathered(config.interior, spread(config.nu), rng),
+        boundary=config.boundary,
+        seed=rng,
+        initial_parameters=layered(width, ends[1], config.nu, rng),
+        max_iterations=iterations,
+        callbacks=callbacks,
+    )
+
+
+def burgers(nu: float, initial_weight: float = 1.0) -> gv.pde.PDE:
+    """The equation with its conditions."""
+    return gv.pde.PDE(
+        gv.pde.Box({"t": (0, 1), "x": (-1, 1)}),
+        lambda u, x: u.d("t") + u.value * u.d("x") - nu * u.d("x", "x"),
+        conditions=[
+            gv.pde.initial(lambda x: -torch.sin(math.pi * x["x"]), weight=initial_weight),
+            gv.pde.dirichlet(("x", "both")),
+        ],
+        linear=False,
+    )
+
+
+def exact(t: np.ndarray, x: np.ndarray, nu: float) -> np.ndarray:
+    """The solution by Cole and Hopf, at t >= 0.
+
+    u = -E[sin(pi y) f(y)] / E[f(y)], y = x - sqrt(4 nu t) z, f(y) = exp(-cos(pi y) / (2 pi nu)), z with the weight
+    exp(-z^2).
+    """
+    z, weights = np.polynomial.hermite.hermgauss(NODES)
+    y = x[..., None] - np.sqrt(4 * nu * t)[..., None] * z
+    exponent = -np.cos(math.pi * y) / (2 * math.pi * nu)
+    f = weights * np.exp(exponent - exponent.max(-1, keepdims=True))
+    return -(np.sin(math.pi * y) * f).sum(-1) / f.sum(-1)
+
+
+def spread(nu: float) -> float:
+    """How far from x = 0 points and neurons gather evenly; beyond that they thin out like 1 / |x|."""
+    return min(10 * nu, 1.0)
+
+
+def gathered(count: int, width: float, rng: np.random.Generator) -> Tensor:
+    """Points (count, 2) of the box, every other one with a place that is drawn to x = 0."""
+    unit = qmc.Sobol(2, rng=rng).random_base2(math.ceil(math.log2(count)))[:count]
+    places = 2 * unit[:, 1] - 1
+    drawn = width * np.sinh(math.asinh(1 / width) * places)
+    return torch.from_numpy(np.stack([unit[:, 0], np.where(np.arange(count) % 2, drawn, places)], 1))
+
+
+def layered(width: int, end: float, nu: float, rng: np.random.Generator) -> np.ndarray:
+    """Theta of neurons for times up to `end`, the steeper the closer they are to x = 0."""
+    scale = spread(nu)
+    places, times = scale * np.sinh(math.asinh(1 / scale) * rng.uniform(-1, 1, width)), rng.uniform(0, 1, width)
+    steepest = max(0.5 / nu, 3.0)
+    by_x = np.exp(rng.uniform(0, math.log(4), width)) / np.hypot(scale, places)
+    by_x = np.clip(by_x, 2.0, steepest)
+    by_t = 0.5 * rng.standard_normal(width) * np.minimum(by_x, 8.0)
+    by_x *= rng.choice([-1.0, 1.0], width)
+    weights = np.stack([by_t / end, by_x], 1)
+    return np.concatenate([weights.ravel(), -(by_t * times + by_x * places)])
+
+
+def slab_ends(count: int) -> list[float]:
+    """Ends of the slabs, which are up to five times shorter where the layer forms."""
+    t = np.linspace(0.0, 1.0, 2001)
+    density = 1.0 + 4.0 / (1.0 + ((t - 0.9 * FORMED) / 0.12) ** 2)
+    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    ends = np.interp(np.linspace(0.0, mass[-1], count + 1), mass, t)
+    return [0.0, *ends[1:-1].tolist(), 1.0]
+
+
+def grid_times() -> np.ndarray:
+    """Times at which errors are measured."""
+    return np.linspace(0.0, 1.0, FINE[0])
+
+
+def grid_places(nu: float) -> np.ndarray:
+    """Places at which errors are measured: evenly in the box, and evenly in the layer."""
+    return np.unique(np.concatenate([np.linspace(-1.0, 1.0, FINE[1]), spread(nu) * np.linspace(-0.5, 0.5, FINE[1])]))
+
+
+def fine_grid(nu: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points (rows, 2) and the exact solution there, (times, places)."""
+    t, x = np.meshgrid(grid_times(), grid_places(nu), indexing="ij")
+    return np.stack([t.ravel(), x.ravel()], 1), exact(t, x, nu)
+
+
+def relative(u: np.ndarray, truth: np.ndarray) -> float:
+    """||u - truth|| / ||truth||."""
+    return float(np.linalg.norm(u - truth) / np.linalg.norm(truth))
+
+
+def store_slabs(record: Record, name: str, config: Config, solution: Slabs) -> None:
+    """Ends, errors and residuals of the slabs."""
+    errors = []
+    for begin, end in zip(solution.times[:-1], solution.times[1:], strict=True):
+        inside = np.linspace(begin, end, 12)[1:]
+        t, x = np.meshgrid(inside, grid_places(config.nu), indexing="ij")
+        u = np.asarray(solution.predict(np.stack([t.ravel(), x.ravel()], 1))).reshape(t.shape)
+        errors.append(relative(u, exact(t, x, config.nu)))
+    residuals = [relative_residual(each) for each in solution.solutions]
+    record.table(
+        name,
+        {"end": np.array(solution.times[1:]), "relative_l2_error": np.array(errors), "residual": np.array(residuals)},
+    )
+
+
+def store_newton(record: Record, solution: Slabs) -> None:
+    """Change of the field and residual in each Newton step of the first slab."""
+    steps = solution.solutions[0].problem.linearized.steps
+    columns = {name: np.array([getattr(step, name) for step in steps]) for name in ("change", "residual", "fraction")}
+    record.table("newton", {"step": np.arange(1, len(steps) + 1), **columns})
+
+
+def figures(record: Record) -> None:
+    """The solution with its error, and Newton's method beside the errors of the slabs."""
+    field = record.read_arrays("field")
+    t, x, u, truth = field["times"], field["places"], field["solution"], field["exact"]
+    figure, axes = plots.figure(1, 3, title="Burgers' equation, variable projection in slabs of time")
+    plots.heatmap(axes[0], t, x, u, "u", title="solution")
+    moments = {f"t = {t[k]:.2f}": u[k] for k in (0, 25, 40, 100)}
+    plots.curves(axes[1], x, moments, xlabel="x", title="the layer forms")
+    title = f"error (relative L2 {record.metrics['relative_l2_error']:.1e})"
+    plots.heatmap(axes[2], t, x, u - truth, "u - exact", title=title, diverging=True)
+    record.figure("solution", figure)
+    figure, axes = plots.figure(1, 2, title="Newton's method around variable projection")
+    newton = record.read_table("newton")
+    lines = {"change of the field, relative": newton["change"], "residual": newton["residual"]}
+    plots.convergence(
+        axes[0],
+        {label: (newton["step"], y) for label, y in lines.items()},
+        xlabel="Newton step",
+        ylabel="",
+        title="first slab, C alone between stages of training",
+    )
+    curves = {}
+    for name, label in (
+        ("varpro", f"VarPro, {record.config['width']} neurons"),
+        ("random_features_equal", f"random features, {record.config['width']}"),
+        ("random_features_free", f"random features, {record.config['free_width']}"),
+    ):
+        if f"{name}.csv" in record.files:
+            table = record.read_table(name)
+            curves[label] = (table["end"], table["relative_l2_error"])
+    plots.convergence(axes[1], curves, xlabel="end of the slab", ylabel="relative L2 error", title="error of each slab")
+    record.figure("convergence", figure)
