@@ -7,7 +7,6 @@ a given time.
 
 from dataclasses import dataclass
 
-import grassvp as gv
 from grassvp.lab import equations, pde_plots, pde_runs
 from grassvp.lab.records import Record
 
@@ -16,30 +15,19 @@ from grassvp.lab.records import Record
 class Config(pde_runs.Options):
     """Options of the advection experiment."""
 
-    speed: float = 1.0
-    """c"""
     width: int = 100
     """neurons in the hidden layer"""
+    boundary: int = 120
+    """rows of the initial and inflow conditions, half each"""
     max_seconds: float = 25.0
     """time limit of the solve"""
-    interior: int = 900
-    """collocation points of the equation; rounded down to a square grid"""
-    boundary: int = 120
-    """points of the initial and inflow conditions, half each"""
-    sampling: str = "chebyshev"
-    """chebyshev, grid, random, latin-hypercube or sobol"""
-    activation: str = "tanh"
-    """tanh, sin, softplus, gelu or erf"""
+    speed: float = 1.0
+    """c"""
 
 
 def run(config: Config, record: Record) -> None:
     """Solve the problem with variable projection and with the baselines, and store what the figures need."""
-    equation = equations.advection(config.speed)
-    network = gv.features.mlp(2, (config.width,), activation=config.activation, seed=config.seed)
-    problem = equation.collocate(
-        network, interior=config.interior, boundary=config.boundary, sampling=config.sampling, seed=config.seed
-    )
-    pde_runs.compare(record, equation, problem, config)
+    pde_runs.compare(record, equations.advection(config.speed), config)
 
 
 def figures(record: Record) -> None:

@@ -7,7 +7,6 @@ layers jointly, in a given time. The errors are measured on a fine grid that no 
 
 from dataclasses import dataclass
 
-import grassvp as gv
 from grassvp.lab import equations, pde_plots, pde_runs
 from grassvp.lab.records import Record
 
@@ -16,28 +15,15 @@ from grassvp.lab.records import Record
 class Config(pde_runs.Options):
     """Options of the heat experiment."""
 
-    width: int = 64
-    """neurons in the hidden layer"""
-    interior: int = 900
-    """collocation points of the equation; rounded down to a square grid"""
     boundary: int = 180
-    """points of the initial and boundary conditions, a third each"""
-    sampling: str = "chebyshev"
-    """chebyshev, grid, random, latin-hypercube or sobol"""
-    activation: str = "tanh"
-    """tanh, sin, softplus, gelu or erf"""
+    """rows of the initial and boundary conditions, a third each"""
     diffusivity: float = 0.25
     """D in u_t = D u_xx"""
 
 
 def run(config: Config, record: Record) -> None:
     """Solve the problem with variable projection and with the baselines, and store what the figures need."""
-    equation = equations.heat(config.diffusivity)
-    network = gv.features.mlp(2, (config.width,), activation=config.activation, seed=config.seed)
-    problem = equation.collocate(
-        network, interior=config.interior, boundary=config.boundary, sampling=config.sampling, seed=config.seed
-    )
-    pde_runs.compare(record, equation, problem, config)
+    pde_runs.compare(record, equations.heat(config.diffusivity), config)
 
 
 def figures(record: Record) -> None:

@@ -8,7 +8,6 @@ free width, and Adam and L-BFGS on hidden and output layers jointly, in a given 
 
 from dataclasses import dataclass
 
-import grassvp as gv
 from grassvp.arrays import check_choice
 from grassvp.lab import equations, pde_plots, pde_runs
 from grassvp.lab.records import Record
@@ -22,26 +21,12 @@ class Config(pde_runs.Options):
 
     equation: str = "poisson"
     """poisson or helmholtz"""
-    width: int = 64
-    """neurons in the hidden layer"""
-    interior: int = 900
-    """collocation points of the equation; rounded down to a grid"""
-    boundary: int = 240
-    """points of the boundary, a quarter on each side"""
-    activation: str = "tanh"
-    """tanh, sin, softplus, gelu or erf"""
-    sampling: str = "chebyshev"
-    """chebyshev, grid, random, latin-hypercube or sobol"""
 
 
 def run(config: Config, record: Record) -> None:
     """Solve the problem with variable projection and with the baselines, and store what the figures need."""
     equation = EQUATIONS[check_choice(config.equation, "equation", tuple(EQUATIONS))]()
-    network = gv.features.mlp(2, (config.width,), activation=config.activation, seed=config.seed)
-    problem = equation.collocate(
-        network, interior=config.interior, boundary=config.boundary, sampling=config.sampling, seed=config.seed
-    )
-    pde_runs.compare(record, equation, problem, config)
+    pde_runs.compare(record, equation, config)
 
 
 def figures(record: Record) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from grassvp.reduced import ReducedProblem
-from grassvp.schedules import Schedule, Stage
+from grassvp.schedules import Piece, Schedule, Stage
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import Outcome, Status, attempt
 
@@ -18,20 +18,14 @@ UNTOUCHED = (Status.INTERRUPTED, Status.MAX_TIME, Status.NON_FINITE)
 
 
 @dataclass(frozen=True)
-class Operating(Stage):
-    """A piece of a stage of another schedule.
+class Operating(Piece):
+    """A piece of a stage of another schedule, for the network as it is now.
 
     Attributes:
-        schedule: the other schedule, for the network as it is now.
-        whole: its stage that this is a piece of.
-        rest: iterations of it that are left after this piece, None for no limit.
         last: iterations before the last operation, done or not.
         results: what was done so far, as (iterations before it, result); what was refused altogether is left out.
     """
 
-    schedule: Any = None
-    whole: Any = None
-    rest: int | None = 0
     last: int = 0
     results: tuple[tuple[int, Any], ...] = ()
 
@@ -88,16 +82,4 @@ class Operated:
 
     def _piece(self, now: Operating, whole: Stage, left: int | None, count: int) -> Operating:
         """The next piece of a stage that has so many iterations left, after `count` of them all."""
-        until = self.surgeon.every - (count - now.last)
-        size = until if left is None else min(until, left)
-        rest = None if left is None else left - size
-        return replace(
-            now,
-            reduced=whole.reduced,
-            iterations=size,
-            tested=whole.tested,
-            over=whole.over,
-            trail=whole.trail,
-            whole=whole,
-            rest=rest,
-        )
+        return now.cut(whole, left, self.surgeon.every - (count - now.last))

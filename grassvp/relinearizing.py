@@ -15,7 +15,7 @@ from torch import Tensor
 
 from grassvp.errors import NonFiniteError
 from grassvp.reduced import ReducedProblem
-from grassvp.schedules import Schedule, Stage
+from grassvp.schedules import Piece, Schedule, Stage
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import Outcome, Status, attempt
 from grassvp.starts import SCALES
@@ -69,20 +69,14 @@ class Linearized(Protocol):
 
 
 @dataclass(frozen=True)
-class Relinearized(Stage):
+class Relinearized(Piece):
     """A piece of a stage of another schedule, for one linearisation.
 
     Attributes:
-        schedule: the other schedule, for the linearisation as it is now.
-        whole: its stage that this is a piece of.
-        rest: iterations of it that are left after this piece, None for no limit.
         length: iterations of a piece.
         done: iterations before this piece.
     """
 
-    schedule: Any = None
-    whole: Any = None
-    rest: int | None = 0
     length: int = FIRST
     done: int = 0
 
@@ -232,15 +226,4 @@ def _length(length: int, state: Linearized) -> int:
 
 def _piece(now: Relinearized, whole: Stage, left: int | None, count: int) -> Relinearized:
     """The next piece of a stage that has so many iterations left, after `count` of them all."""
-    size = now.length if left is None else min(now.length, left)
-    return replace(
-        now,
-        reduced=whole.reduced,
-        iterations=size,
-        tested=whole.tested,
-        over=whole.over,
-        trail=whole.trail,
-        whole=whole,
-        rest=None if left is None else left - size,
-        done=count,
-    )
+    return replace(now.cut(whole, left, now.length), done=count)

@@ -7,7 +7,7 @@ ended with and says what comes next: the same problem for longer, one with anoth
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, Self, cast
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from grassvp.reduced import ReducedProblem
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import Outcome, Status, attempt
 
-__all__ = ["Adaptive", "Descending", "Fixed", "Schedule", "Stage", "schedule_of"]
+__all__ = ["Adaptive", "Descending", "Fixed", "Piece", "Schedule", "Stage", "schedule_of"]
 
 FIRST_STAGE = 10  # iterations after which lam is chosen again; each stage is twice as long as the one before
 REVERSALS = 2  # of the direction in which lam moves, after which it stays
@@ -44,6 +44,35 @@ class Stage:
     def ended(self) -> "Stage":
         """The end of a solve with this problem."""
         return replace(self, over=True)
+
+
+@dataclass(frozen=True)
+class Piece(Stage):
+    """A piece of a stage of another schedule, for a schedule that does something between the iterations of that one.
+
+    Attributes:
+        schedule: the other schedule, for the problem as it is now.
+        whole: its stage that this is a piece of.
+        rest: iterations of it that are left after this piece, None for no limit.
+    """
+
+    schedule: Any = None
+    whole: Any = None
+    rest: int | None = 0
+
+    def cut(self, whole: Stage, left: int | None, size: int) -> Self:
+        """The next piece, of at most `size` of the iterations that are `left` of a stage."""
+        size = size if left is None else min(size, left)
+        return replace(
+            self,
+            reduced=whole.reduced,
+            iterations=size,
+            tested=whole.tested,
+            over=whole.over,
+            trail=whole.trail,
+            whole=whole,
+            rest=None if left is None else left - size,
+        )
 
 
 class Schedule(Protocol):

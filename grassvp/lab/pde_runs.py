@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from grassvp.errors import ArgumentError
+from grassvp.features import mlp
 from grassvp.lab.records import Record
 from grassvp.pde import PDE
 from grassvp.reduced import ReducedProblem
@@ -28,6 +29,16 @@ SNAPSHOTS = 60  # iterates whose error and place on the Grassmannian are looked 
 class Options:
     """Options of an experiment on an equation."""
 
+    width: int = 64
+    """neurons in the hidden layer"""
+    activation: str = "tanh"
+    """tanh, sin, softplus, gelu or erf"""
+    interior: int = 900
+    """collocation points of the equation; rounded down to a grid"""
+    boundary: int = 240
+    """rows of the conditions, the same number on each face of each"""
+    sampling: str = "chebyshev"
+    """chebyshev, grid, random, latin-hypercube or sobol"""
     seed: int = 0
     """seed of the starts and of the random features"""
     max_iterations: int = 300
@@ -40,22 +51,25 @@ class Options:
     """solve with random features of free width too"""
 
 
-def compare(record: Record, equation: PDE, problem: SeparableProblem, options: Options) -> Solution:
+def compare(record: Record, equation: PDE, options: Options) -> None:
     """Variable projection and what it is compared with; all measures go to the record."""
     if not options.baseline_seconds >= 0:
         raise ArgumentError(f"baseline_seconds must be >= 0, got {options.baseline_seconds}")
     if not options.max_seconds > 0:
         raise ArgumentError(f"max_seconds must be > 0, got {options.max_seconds}")
+    network = mlp(equation.domain.dimension, (options.width,), activation=options.activation, seed=options.seed)
+    problem = equation.collocate(
+        network, interior=options.interior, boundary=options.boundary, sampling=options.sampling, seed=options.seed
+    )
     solution, paths = train(record, equation, problem, options)
     store_plane(record, equation, solution)
     _random_features(record, equation, problem, options)
     path = next((path for path in paths if [step.value for step in path] == list(solution.history["value"])), None)
     if path is None:  # interrupted while the starts were still being compared
-        return solution
+        return
     _store_trajectory(record, equation, problem, [step.parameters.numpy() for step in path])
     if options.baseline_seconds > 0 and solution.status is not Status.INTERRUPTED:
         _joint_training(record, equation, problem, options)
-    return solution
 
 
 def train(

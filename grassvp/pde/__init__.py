@@ -14,11 +14,12 @@ from grassvp.pde.continuing import Continued, solve_continued
 from grassvp.pde.data import Data
 from grassvp.pde.domain import Box
 from grassvp.pde.heat import Heat
+from grassvp.pde.integrators import Exponential, Gauss, Radau
 from grassvp.pde.inverse import Estimates
 from grassvp.pde.marching import march
 from grassvp.pde.problem import PDE
 from grassvp.pde.slabs import Slabs, solve_in_slabs
-from grassvp.pde.trajectory import MarchStatus, Trajectory
+from grassvp.pde.trajectory import MarchStatus, StepRecord, Trajectory
 
 __all__ = [
     "PDE",
@@ -27,10 +28,14 @@ __all__ = [
     "Continued",
     "Data",
     "Estimates",
+    "Exponential",
+    "Gauss",
     "Heat",
     "MarchStatus",
     "Periodic",
+    "Radau",
     "Slabs",
+    "StepRecord",
     "Trajectory",
     "dirichlet",
     "initial",

@@ -207,7 +207,7 @@ class Embedding:
             for key, factor in expanded:
                 add(key, factor)
             if len(index) == 2 and index[0] == index[1] and index[0] in self.periodic:
-                k, rate = self._start(index[0]), self._rate(index[0])
+                k, rate = self.column(index[0]), self._rate(index[0])
                 for each in (k, k + 1):
                     add((each,), -(rate**2) * mapped[:, each] * c)
         return inner
@@ -215,13 +215,13 @@ class Embedding:
     def _rate(self, column: int) -> float:
         return 2.0 * math.pi / float(self.box.lengths[column])
 
-    def _start(self, column: int) -> int:
+    def column(self, column: int) -> int:
         """First of the mapped columns of a coordinate."""
         return column + sum(each < column for each in self.periodic)
 
     def _slopes(self, column: int, mapped: Tensor) -> dict[int, Tensor]:
         """The derivatives of the mapped columns by a coordinate, those that are not zero."""
-        k = self._start(column)
+        k = self.column(column)
         if column not in self.periodic:
             return {k: torch.ones_like(mapped[:, 0])}
         rate = self._rate(column)

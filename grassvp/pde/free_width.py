@@ -5,22 +5,24 @@ than one iteration of training takes. Where that leaves a residual - steep layer
 is trained. Everything is judged by the residual at points that were not fitted, never by an exact solution.
 """
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from grassvp.errors import NonFiniteError
+from grassvp.errors import ArgumentTypeError, NonFiniteError
 from grassvp.features import mlp
+from grassvp.jacobians import weighted
 from grassvp.pde.collocation import Collocation
-from grassvp.pde.measures import relative_residual
+from grassvp.pde.starts import Start, left_at
 from grassvp.separable import SeparableProblem
-from grassvp.solvers import Solution
+from grassvp.solvers import Solution, Status
 from grassvp.solving import solve
 
 __all__ = ["FreeWidth", "solve_at_free_width"]
@@ -28,7 +30,7 @@ __all__ = ["FreeWidth", "solve_at_free_width"]
 Collocate = Callable[[Any, int, int], Collocation]
 """(network, interior, boundary) -> the collocation with fresh points."""
 
-SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)  # slopes per half-range that the narrowest network is tried with
+SCALES = (0.03, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0)  # slopes per half-range that the narrowest network is tried with
 AROUND = (2**-0.5, 1.0, 2**0.5)  # and the wider ones, times what served the last one best
 STALLED = 0.3  # share of the residual that a network twice as wide must come below for a still wider one to be tried
 CUT = 1e-15  # singular values, relative to the largest: a single linear solve bears what training does not
@@ -65,7 +67,7 @@ class _Tried:
 def solve_at_free_width(
     collocate: Collocate, inputs: int, faces: int, rng: np.random.Generator, options: FreeWidth, **solving: Any
 ) -> Solution:
-    """The solution of least relative residual at fresh points.
+    """The solution of least relative residual at fresh points; Ctrl-C leaves the best so far.
 
     Args:
         collocate: makes collocations.
@@ -74,19 +76,34 @@ def solve_at_free_width(
         rng: of the features.
         options: what is tried.
         **solving: of `grassvp.solve`, where a network is trained.
+
+    Raises:
+        ArgumentTypeError: an option that `grassvp.solve` has not, or that says where to start.
     """
-    begin = time.perf_counter()
-    best = None
-    for width in options.widths:
-        scales = SCALES if best is None else [best.scale * factor for factor in AROUND]
-        found = _random(collocate, inputs, width, faces, scales, rng, options)
-        last, best = best, min((each for each in (best, found) if each is not None), key=lambda each: each.residual)
-        if best.residual <= options.tolerance or (last and best.residual > STALLED * last.residual):
-            break
-    if options.trained and best.residual > options.sufficient:  # pyright: ignore[reportOptionalMemberAccess]
-        trained = _trained(collocate, inputs, faces, rng, options, **solving)
-        best = min((best, trained), key=lambda each: each.residual)  # pyright: ignore[reportOptionalMemberAccess]
-    return replace(best.solution, elapsed=time.perf_counter() - begin)  # pyright: ignore[reportOptionalMemberAccess]
+    _check_options(solving)
+    begin, best = time.perf_counter(), None
+    try:
+        for width in options.widths:
+            scales = SCALES if best is None else [best.scale * factor for factor in AROUND]
+            found = _random(collocate, inputs, width, faces, scales, rng, options)
+            last, best = best, found if best is None else min((best, found), key=lambda each: each.residual)
+            if best.residual <= options.tolerance or (last and best.residual > STALLED * last.residual):
+                break
+        if best is not None and options.trained and best.residual > options.sufficient:
+            trained = _trained(collocate, inputs, faces, rng, options, **solving)
+            best = min((best, trained), key=lambda each: each.residual)
+    except KeyboardInterrupt:
+        if best is None:
+            raise
+        best = replace(best, solution=replace(best.solution, status=Status.INTERRUPTED))
+    return replace(cast(_Tried, best).solution, elapsed=time.perf_counter() - begin)
+
+
+def _check_options(solving: dict[str, Any]) -> None:
+    known = set(inspect.signature(solve).parameters) - {"problem", "seed", "initial_parameters"}
+    strange = set(solving) - known
+    if strange:
+        raise ArgumentTypeError(f"solve at free width has no option {', '.join(sorted(strange))}")
 
 
 def _counts(width: int, faces: int, options: FreeWidth) -> tuple[int, int]:
@@ -102,16 +119,17 @@ def _random(
     rng: np.random.Generator,
     options: FreeWidth,
 ) -> _Tried:
-    """The best random features of a width."""
-    network = mlp(inputs, (width,), activation="sin")
-    counts = _counts(width, faces, options)
+    """The best random features of a width, by linear solves alone, or by Newton's method for C."""
+    network, counts = mlp(inputs, (width,), activation="sin"), _counts(width, faces, options)
     cut = {"regularization": 0.0, "rank_tolerance": CUT}
-    problem, fresh = (replace(each, options=cut | each.options).problem() for each in _pair(collocate, network, counts))
-    thetas = [problem.features.sample(rng, problem.inputs, scale) for scale in scales]
-    left = [_left(problem, fresh, theta) for theta in thetas]
-    best = int(np.argmin(left))
-    solution = solve(problem, initial_parameters=thetas[best], max_iterations=0)
-    return _Tried(solution, left[best], scales[best])
+    fitted, fresh = (replace(each, options=cut | each.options) for each in _pair(collocate, network, counts))
+    problem, tried = fitted.problem(), []
+    judged = _judge(problem, fresh)
+    for scale in scales:
+        theta = Start(scale, spread=scale < 1.0).parameters(problem, rng)
+        tried.append((judged(theta), scale, theta))
+    residual, scale, theta = min(tried, key=lambda each: each[0])
+    return _Tried(solve(problem, initial_parameters=theta, max_iterations=0), residual, scale)
 
 
 def _pair(collocate: Collocate, network: Any, counts: tuple[int, int]) -> tuple[Collocation, Collocation]:
@@ -119,22 +137,30 @@ def _pair(collocate: Collocate, network: Any, counts: tuple[int, int]) -> tuple[
     return collocate(network, *counts), collocate(network, *counts)
 
 
-@torch.no_grad()
-def _left(problem: SeparableProblem, fresh: SeparableProblem, theta: Tensor) -> float:
-    """The relative residual at the fresh points, inf where the features are not finite."""
-    try:
-        C = problem.project(problem.features(theta, problem.inputs)).coefficients
-    except NonFiniteError:
-        return math.inf
-    return relative_residual(fresh, theta, C)
+def _judge(problem: SeparableProblem, fresh: Collocation) -> Callable[[Tensor], float]:
+    """Theta -> the relative residual at fresh points that the best C leaves, infinite where there is none."""
+    if not fresh.equations.linear:
+        return lambda theta: left_at(solve(problem, initial_parameters=theta, max_iterations=0), fresh)
+    other = fresh.problem()
+    size = float(torch.linalg.vector_norm(other.weighted_targets)) or 1.0
+
+    @torch.no_grad()
+    def left(theta: Tensor) -> float:
+        try:
+            C = problem.project(problem.features(theta, problem.inputs)).coefficients
+        except NonFiniteError:
+            return math.inf
+        misfit = weighted(other.fitted(other.features(theta, other.inputs), C) - other.targets, other.weights)
+        found = float(torch.linalg.vector_norm(misfit)) / size
+        return found if math.isfinite(found) else math.inf
+
+    return left
 
 
 def _trained(
     collocate: Collocate, inputs: int, faces: int, rng: np.random.Generator, options: FreeWidth, **solving: Any
 ) -> _Tried:
     network = mlp(inputs, (options.trained,), activation="tanh")
-    counts = _counts(8 * options.trained, faces, options)
-    fitted, fresh = _pair(collocate, network, counts)
+    fitted, fresh = _pair(collocate, network, _counts(8 * options.trained, faces, options))
     solution = solve(fitted.problem(), seed=rng, **solving)
-    left = relative_residual(fresh.problem(), solution.parameters, solution.coefficients)
-    return _Tried(solution, left if math.isfinite(left) else math.inf, math.nan)
+    return _Tried(solution, left_at(solution, fresh), math.nan)

@@ -14,9 +14,8 @@ from grassvp.pde.assembly import Block
 from grassvp.pde.collocation import Collocation
 from grassvp.pde.domain import Box
 from grassvp.pde.operators import values_of
-from grassvp.separable import SeparableProblem
 
-__all__ = ["Accuracy", "Residuals", "accuracy", "collocation_of", "exact_values", "relative_residual", "residuals"]
+__all__ = ["Accuracy", "Residuals", "accuracy", "collocation_of", "exact_values", "residuals"]
 
 
 @dataclass(frozen=True)
@@ -82,21 +81,11 @@ def residuals(solution: Any, collocation: Collocation) -> Residuals:
     if not collocation.equations.linear:
         look_up = collocation.field(collocation.interior, theta, C)
     blocks, problem = collocation.blocks(look_up), collocation.problem(look_up)
-    return Residuals(_by_name(blocks, _misfit(problem, theta, C)), relative_residual(problem, theta, C))
-
-
-def relative_residual(problem: SeparableProblem, parameters: Tensor, coefficients: Tensor) -> float:
-    """||W (Phi C - Y)|| / ||W Y|| of a problem at theta and C, without the denominator where it is zero."""
-    misfit = torch.linalg.vector_norm(weighted(_misfit(problem, parameters, coefficients), problem.weights))
+    with torch.no_grad():
+        misfit = (problem.fitted(problem.features(theta, problem.inputs), C) - problem.targets)[:, 0]
+    left = float(torch.linalg.vector_norm(weighted(misfit, problem.weights)))
     size = float(torch.linalg.vector_norm(problem.weighted_targets))
-    return float(misfit) / size if size > 0 else float(misfit)
-
-
-@torch.no_grad()
-def _misfit(problem: SeparableProblem, parameters: Tensor, coefficients: Tensor) -> Tensor:
-    """Phi C - Y, (rows,)."""
-    values = problem.features(parameters, problem.inputs)
-    return (problem.fitted(values, coefficients) - problem.targets)[:, 0]
+    return Residuals(_by_name(blocks, misfit), left / size if size > 0 else left)
 
 
 def _by_name(blocks: list[Block], misfit: Tensor) -> dict[str, float]:

@@ -145,14 +145,15 @@ class PDE:
         Args:
             features: as for `collocate`. None: random features of growing width as long as their residual at fresh
                 points falls; where it stays above 1e-7 of the right-hand sides, a trained network if that is better.
-            interior: as for `collocate`; by default ten points for each feature and coordinate.
+            interior: as for `collocate`; by default five points for each parameter of a network.
             boundary: as for `collocate`; by default a quarter of that.
             sampling: as for `collocate`; by default "chebyshev" for one round in one or two coordinates, else "sobol".
             seed: of the points, starts and features.
             rounds: how many times to solve, each time on other points from where the last time ended.
             resampling: "fresh" points, or "residual": where the residual is large.
             collocation: further options of `collocate`.
-            **options: of `grassvp.solve`, such as max_iterations (of each round) and max_time (of all).
+            **options: of `grassvp.solve`, such as max_iterations (of each round) and max_time (of all). At free width
+                they are for the network that is trained, if one is.
 
         Returns:
             The `Solution`; with several rounds its history has a column "round".
@@ -161,9 +162,9 @@ class PDE:
         if features is None:
             if self.equations.coefficients:
                 raise ArgumentError("features=None solves for no nonlinear parameters: coefficients need a network")
-            if interior is not None or boundary is not None or rounds != 1:
+            if interior is not None or boundary is not None or rounds != 1 or resampling != "fresh":
                 raise ArgumentError(
-                    "features=None chooses width and points by itself: leave interior, boundary, rounds"
+                    "features=None chooses width and points by itself: leave interior, boundary, rounds, resampling"
                 )
             embedding = self.equations.embedding
             width = self.domain.dimension if embedding is None else embedding.width

@@ -106,7 +106,8 @@ def solve_in_slabs(
         problem = slab.collocate(
             features, interior=points, boundary=boundary, sampling=sampling, seed=int(rng.integers(2**31))
         )
-        start = _shifted(features, solutions[-1].parameters, column, ends[k - 1 : k + 2]) if solutions else None
+        seen = column if pde.equations.embedding is None else pde.equations.embedding.column(column)
+        start = _shifted(features, solutions[-1].parameters, seen, ends[k - 1 : k + 2]) if solutions else None
         given = {} if start is None else {"initial_parameters": start}
         solutions.append(solve(problem, seed=rng, **{**options, **given}))
     return Slabs(tuple(ends), tuple(solutions), column)

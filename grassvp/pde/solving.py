@@ -64,19 +64,18 @@ def solve_in_rounds(
     check_choice(resampling, "resampling", RESAMPLINGS)
     begin, rng = time.perf_counter(), generator(seed)
     sampling = "sobol" if sampling in GRIDS else sampling
-    solution, solutions, spent = None, [], 0
+    problem, solutions, spent = collocation.problem(), [], 0
+    if rounds > 1 and options.get("initial_parameters") is None and problem.features.can_sample:
+        fresh, count = _redrawn(collocation, boundary, sampling, rng), options.pop("starts", len(STARTS))
+        start = trained_start(collocation, fresh, rng, count, max_time=max_time, **options)
+        if start.status is Status.INTERRUPTED:
+            return _joined([start], time.perf_counter() - begin)
+        options, problem = {**options, "initial_parameters": start.parameters}, collocation.continued(start)
     for number in range(rounds):
-        if solution is None:
-            problem = collocation.problem()
-            if rounds > 1 and "initial_parameters" not in options and problem.features.can_sample:
-                fresh = _redrawn(collocation, boundary, sampling, rng).problem()
-                count = options.pop("starts", len(STARTS))
-                theta = trained_start(problem, fresh, rng, count, max_time=max_time, **options)
-                options = {**options, "initial_parameters": theta}
-        else:
-            collocation = _moved(collocation, solution, boundary, sampling, resampling, rng)
-            problem = collocation.continued(solution)
-            options = {**options, "initial_parameters": solution.parameters, "initialization": "auto"}
+        if solutions:
+            collocation = _moved(collocation, solutions[-1], boundary, sampling, resampling, rng)
+            problem = collocation.continued(solutions[-1])
+            options = {**options, "initial_parameters": solutions[-1].parameters, "initialization": "auto"}
         left = None if max_time is None else max(max_time - (time.perf_counter() - begin), 0.0)
         shifted = [_shifted(callback, spent, number > 0) for callback in callbacks]
         solution = solve(problem, seed=rng, max_iterations=max_iterations, max_time=left, callbacks=shifted, **options)

@@ -5,6 +5,8 @@ slopes are far from the solution: which of them trains best is seen after a few 
 for a few, and judged by the residual at points that it was not fitted to, never by an exact solution.
 """
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grassvp.pde.measures import relative_residual
+from grassvp.arrays import check_count
+from grassvp.pde.collocation import Collocation
+from grassvp.pde.measures import residuals
 from grassvp.separable import SeparableProblem
-from grassvp.solvers import Status
+from grassvp.solvers import Solution, Status
 from grassvp.solving import solve
 
-__all__ = ["STARTS", "Start", "trained_start"]
+__all__ = ["STARTS", "Start", "left_at", "trained_start"]
 
 TRIAL = 10  # iterations that a start is given before it is judged
 
@@ -48,26 +52,31 @@ STARTS = (Start(0.1, True), Start(0.3, True), Start(0.3, False), Start(1.0, Fals
 
 
 def trained_start(
-    problem: SeparableProblem, fresh: SeparableProblem, rng: np.random.Generator, count: int, **options: Any
-) -> Tensor | None:
-    """Theta of the best of up to `count` starts after a few iterations, None where none is finite.
+    collocation: Collocation, fresh: Collocation, rng: np.random.Generator, count: int, **options: Any
+) -> Solution:
+    """The best of up to `count` starts after a few iterations; one that was interrupted or ran out of time is the last.
 
     Args:
-        problem: what is solved.
+        collocation: what is solved.
         fresh: the same at other points.
         rng: of the draws.
         count: how many starts; the first ones of `STARTS`.
-        **options: of `grassvp.solve`.
+        **options: of `grassvp.solve`; max_time is for all of them.
     """
-    best, least = None, np.inf
-    for start in STARTS[:count]:
+    begin, limit = time.perf_counter(), options.pop("max_time", None)
+    problem, tried = collocation.problem(), []
+    for start in STARTS[: check_count(count, "starts")]:
+        left = None if limit is None else max(limit - (time.perf_counter() - begin), 0.0)
         theta = start.parameters(problem, rng)
-        tried = solve(problem, initial_parameters=theta, max_iterations=TRIAL, **options)
-        if tried.status is Status.NON_FINITE:
-            continue
-        left = relative_residual(fresh, tried.parameters, tried.coefficients)
-        if left < least:
-            best, least = tried.parameters, left
-        if tried.status in (Status.INTERRUPTED, Status.MAX_TIME):
+        tried.append(solve(problem, initial_parameters=theta, max_iterations=TRIAL, max_time=left, **options))
+        if tried[-1].status in (Status.INTERRUPTED, Status.MAX_TIME):
             break
-    return best
+    return min(tried, key=lambda solution: left_at(solution, fresh))
+
+
+def left_at(solution: Solution, fresh: Collocation) -> float:
+    """The relative residual of a solution at other points, infinite where it is not finite."""
+    if not math.isfinite(solution.value):
+        return math.inf
+    left = residuals(solution, fresh).relative
+    return left if math.isfinite(left) else math.inf

@@ -247,3 +247,23 @@ def test_a_solution_that_is_not_finite_leaves_infinitely_much():
         value = float("nan")
 
     assert relative_residual(Nothing()) == float("inf") and Status.NON_FINITE  # pyright: ignore[reportArgumentType]
+
+
+def test_time_is_the_third_input_after_an_exactly_periodic_coordinate(monkeypatch):
+    """The network sees cos x, sin x, t: its third column of weights is what moving on in time changes."""
+    ring = pde.PDE(
+        pde.Box({"x": (0, 2), "t": (0, 1)}),
+        lambda u, x: u.d("t") - 0.1 * u.d("x", "x"),
+        conditions=[pde.periodic("x", exact=True), pde.initial(lambda x: torch.cos(torch.pi * x["x"]))],
+    )
+    moves, real = [], slabs._shifted
+
+    def spied(*arguments):
+        moves.append((arguments, real(*arguments)))
+        return moves[-1][1]
+
+    monkeypatch.setattr(slabs, "_shifted", spied)
+    solve_in_slabs(ring, [0.0, 0.4, 1.0], mlp(3, (5,)), interior=30, boundary=8, max_iterations=2)
+    (_, theta, column, _), moved = moves[0]
+    before, after = theta[:15].view(5, 3), moved[:15].view(5, 3)
+    assert column == 2 and torch.equal(before[:, :2], after[:, :2]) and not torch.equal(before[:, 2], after[:, 2])
