@@ -52,7 +52,7 @@ ROWS = {
     "helmholtz-300": Row(equations.helmholtz, 300, 1600, 320, 1e-7, {"max_iterations": 150, "starts": 1}),
     "layer-20": Row(equations.layer, 20, 400, 2, 1e-7, GROWTH),
     "poisson-5d": Row(equations.poisson_in_dimensions, 96, 3400, 1700, 3e-8, rounds(30)),
-    "heat-4d": Row(equations.heat_in_dimensions, 96, 3400, 1700, 1e-7, rounds(24)),
+    "heat-4d": Row(equations.heat_in_dimensions, 96, 3400, 1700, 1e-7, rounds(48)),
     "harmonic-10d": Row(equations.harmonic, 48, 2900, 1450, 1e-6, rounds(16)),
 }
 

@@ -183,7 +183,9 @@ BAD_ARGUMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("options", "error", "message"), BAD_ARGUMENTS, ids=lambda o: re.sub(r"\W+", " ", str(o))[:40])
+@pytest.mark.parametrize(
+    ("options", "error", "message"), BAD_ARGUMENTS, ids=lambda o: re.sub(r"\W+|0x\w+", " ", str(o))[:40]
+)
 def test_arguments_that_cannot_be_used_are_named(options, error, message):
     with pytest.raises(error, match=message):
         run(BATCHES, **options)
