@@ -10,6 +10,7 @@ of order five in time, at two resolutions that are compared.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ from scipy.stats import qmc
 from torch import Tensor
 
 import grassvp as gv
+from grassvp.arrays import check_count
 from grassvp.errors import ArgumentError
-from grassvp.lab import plots
+from grassvp.lab import plots, slab_runs
 from grassvp.lab.records import Record
 from grassvp.pde.slabs import Slabs, solve_in_slabs
 
@@ -30,7 +32,7 @@ TOLERANCE = 1e-11  # of the reference in time
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(slab_runs.Options):
     """Options of the Allen-Cahn experiment."""
 
     diffusivity: float = 0.001
@@ -39,50 +41,25 @@ class Config:
     """neurons in the hidden layer of each slab"""
     free_width: int = 320
     """width of the random features beside those of equal width; 0 leaves them out"""
-    slabs: int = 6
-    """slabs of time, of one length"""
-    iterations: int = 100
-    """Levenberg-Marquardt iterations in each slab"""
-    interior: int = 1000
-    """collocation points of the equation in each slab, half of them gathered around the layers"""
-    boundary: int = 240
-    """rows of the conditions in each slab"""
-    initial_weight: float = 3.0
-    """weight of the initial rows of a slab, whose error the slabs after it inherit"""
     modes: int = 380
     """Chebyshev points of the reference in half of the box; it is compared with one of three quarters as many"""
-    seed: int = 0
-    """seed of the features and points"""
     bar: float = 3e-3
     """relative L2 error to be reached"""
 
     def __post_init__(self) -> None:
         """Check what the library would not."""
+        super().__post_init__()
         if not 0 < self.diffusivity <= 1:
             raise ArgumentError(f"diffusivity must be in (0, 1], got {self.diffusivity}")
-        if self.free_width < 0 or self.modes < 8:
-            raise ArgumentError(f"free_width must be >= 0 and modes >= 8, got {self.free_width} and {self.modes}")
+        check_count(self.modes, "modes", least=8)
 
 
 def run(config: Config, record: Record) -> None:
     """Solve by variable projection, by random features and by the reference, and store what the figures need."""
     truth = reference(config.diffusivity, config.modes)
-    record.metrics["reference_difference"] = relative(reference(config.diffusivity, 3 * config.modes // 4), truth)
-    with record.progress("variable projection", config.slabs * config.iterations) as show:
-        solution = solved(config, config.width, config.iterations, show)
-    u = on_grid(solution)
-    record.metrics.update(relative_l2_error=relative(u, truth), max_error=float(np.abs(u - truth).max()))
-    record.metrics.update(seconds=solution.elapsed, passed=relative(u, truth) <= config.bar)
-    times, places = grid()
-    record.arrays("field", times=times, places=places, solution=u, reference=truth)
-    store_errors(record, "varpro", u, truth)
-    for name, width in (("equal", config.width), ("free", config.free_width)):
-        if width:
-            features = solved(config, width, 0)
-            values = on_grid(features)
-            record.metrics[f"random_features_{name}_relative_l2_error"] = relative(values, truth)
-            record.metrics[f"random_features_{name}_seconds"] = features.elapsed
-            store_errors(record, f"random_features_{name}", values, truth)
+    coarser = reference(config.diffusivity, 3 * config.modes // 4)
+    record.metrics["reference_difference"] = slab_runs.relative(coarser, truth)
+    slab_runs.compare(record, config, partial(solved, config), *grid(), truth)
 
 
 def solved(config: Config, width: int, iterations: int, *callbacks: Callable[..., object]) -> Slabs:
@@ -181,43 +158,10 @@ def grid() -> tuple[np.ndarray, np.ndarray]:
     return np.linspace(0.0, 1.0, FINE[0]), np.linspace(-1.0, 1.0, FINE[1])
 
 
-def on_grid(solution: Slabs) -> np.ndarray:
-    """The solution there, (times, places)."""
-    t, x = np.meshgrid(*grid(), indexing="ij")
-    return np.asarray(solution.predict(np.stack([t.ravel(), x.ravel()], 1))).reshape(t.shape)
-
-
-def relative(u: np.ndarray, truth: np.ndarray) -> float:
-    """||u - truth|| / ||truth||."""
-    return float(np.linalg.norm(u - truth) / np.linalg.norm(truth))
-
-
-def store_errors(record: Record, name: str, u: np.ndarray, truth: np.ndarray) -> None:
-    """Relative error at each time."""
-    errors = np.linalg.norm(u - truth, axis=1) / np.linalg.norm(truth, axis=1)
-    record.table(name, {"time": grid()[0], "relative_l2_error": errors})
-
-
 def figures(record: Record) -> None:
     """The solution with its error, and the error over time."""
-    field = record.read_arrays("field")
-    t, x, u, truth = field["times"], field["places"], field["solution"], field["reference"]
-    figure, axes = plots.figure(1, 3, title="Allen-Cahn equation, variable projection in slabs of time")
-    plots.heatmap(axes[0], t, x, u, "u", title="solution")
-    moments = {f"t = {t[k]:.2f}": u[k] for k in (0, 10, 20, 40)}
-    plots.curves(axes[1], x, moments, xlabel="x", title="layers form")
-    title = f"error (relative L2 {record.metrics['relative_l2_error']:.1e})"
-    plots.heatmap(axes[2], t, x, u - truth, "u - reference", title=title, diverging=True)
-    record.figure("solution", figure)
+    title = "Allen-Cahn equation, variable projection in slabs of time"
+    slab_runs.solution_figure(record, title, "layers form", (0, 10, 20, 40))
     figure, ax = plots.figure(1, 1, size=(5.4, 3.6), title="Error over time")
-    curves = {}
-    for name, label in (
-        ("varpro", f"VarPro, {record.config['width']} neurons"),
-        ("random_features_equal", f"random features, {record.config['width']}"),
-        ("random_features_free", f"random features, {record.config['free_width']}"),
-    ):
-        if f"{name}.csv" in record.files:
-            table = record.read_table(name)
-            curves[label] = (table["time"], table["relative_l2_error"])
-    plots.convergence(ax, curves, xlabel="t", ylabel="relative L2 error")
+    slab_runs.errors_figure(ax, record)
     record.figure("error", figure)

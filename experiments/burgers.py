@@ -12,6 +12,7 @@ The default takes half a minute. For eight digits: --width 160 --slabs 12 --iter
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,9 +21,8 @@ from torch import Tensor
 
 import grassvp as gv
 from grassvp.errors import ArgumentError
-from grassvp.lab import plots
+from grassvp.lab import plots, slab_runs
 from grassvp.lab.records import Record
-from grassvp.pde.continuing import relative_residual
 from grassvp.pde.slabs import Slabs, solve_in_slabs
 
 NODES = 200  # of the Gauss-Hermite quadrature
@@ -31,57 +31,30 @@ FORMED = 1 / math.pi  # time at which the layer of the equation without viscosit
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(slab_runs.Options):
     """Options of the Burgers experiment."""
 
     nu: float = 0.1 / math.pi
     """viscosity"""
-    width: int = 60
-    """neurons in the hidden layer of each slab"""
-    free_width: int = 240
-    """width of the random features beside those of equal width; 0 leaves them out"""
     slabs: int = 7
     """slabs of time, shorter where the layer forms"""
-    iterations: int = 100
-    """Levenberg-Marquardt iterations in each slab"""
     interior: int = 800
     """collocation points of the equation in each slab, half of them gathered around x = 0"""
-    boundary: int = 240
-    """rows of the conditions in each slab"""
-    initial_weight: float = 3.0
-    """weight of the initial rows of a slab, whose error the slabs after it inherit"""
-    seed: int = 0
-    """seed of the features and points"""
-    bar: float = 1e-5
-    """relative L2 error to be reached"""
 
     def __post_init__(self) -> None:
         """Check what the library would not."""
+        super().__post_init__()
         if not 0 < self.nu <= 1:
             raise ArgumentError(f"nu must be in (0, 1], got {self.nu}")
-        if self.free_width < 0:
-            raise ArgumentError(f"free_width must be >= 0, got {self.free_width}")
 
 
 def run(config: Config, record: Record) -> None:
     """Solve by variable projection and by random features, and store what the figures need."""
-    with record.progress("variable projection", config.slabs * config.iterations) as show:
-        solution = solved(config, config.width, config.iterations, show)
-    grid, exact_values = fine_grid(config.nu)
-    u = np.asarray(solution.predict(grid)).reshape(exact_values.shape)
-    record.metrics.update(relative_l2_error=relative(u, exact_values), max_error=float(np.abs(u - exact_values).max()))
-    record.metrics.update(seconds=solution.elapsed, passed=relative(u, exact_values) <= config.bar)
-    record.arrays("field", times=grid_times(), places=grid_places(config.nu), solution=u, exact=exact_values)
-    store_slabs(record, "varpro", config, solution)
-    store_newton(record, solution)
-    for name, width in (("equal", config.width), ("free", config.free_width)):
-        if width:
-            features = solved(config, width, 0)
-            values = np.asarray(features.predict(grid)).reshape(exact_values.shape)
-            record.metrics[f"random_features_{name}_width"] = width
-            record.metrics[f"random_features_{name}_relative_l2_error"] = relative(values, exact_values)
-            record.metrics[f"random_features_{name}_seconds"] = features.elapsed
-            store_slabs(record, f"random_features_{name}", config, features)
+    times, places = np.linspace(0.0, 1.0, FINE[0]), grid_places(config.nu)
+    t, x = np.meshgrid(times, places, indexing="ij")
+    store_newton(
+        record, slab_runs.compare(record, config, partial(solved, config), times, places, exact(t, x, config.nu))
+    )
 
 
 def solved(config: Config, width: int, iterations: int, *callbacks: Callable[..., object]) -> Slabs:
@@ -162,40 +135,9 @@ def slab_ends(count: int) -> list[float]:
     return [0.0, *ends[1:-1].tolist(), 1.0]
 
 
-def grid_times() -> np.ndarray:
-    """Times at which errors are measured."""
-    return np.linspace(0.0, 1.0, FINE[0])
-
-
 def grid_places(nu: float) -> np.ndarray:
     """Places at which errors are measured: evenly in the box, and evenly in the layer."""
     return np.unique(np.concatenate([np.linspace(-1.0, 1.0, FINE[1]), spread(nu) * np.linspace(-0.5, 0.5, FINE[1])]))
-
-
-def fine_grid(nu: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points (rows, 2) and the exact solution there, (times, places)."""
-    t, x = np.meshgrid(grid_times(), grid_places(nu), indexing="ij")
-    return np.stack([t.ravel(), x.ravel()], 1), exact(t, x, nu)
-
-
-def relative(u: np.ndarray, truth: np.ndarray) -> float:
-    """||u - truth|| / ||truth||."""
-    return float(np.linalg.norm(u - truth) / np.linalg.norm(truth))
-
-
-def store_slabs(record: Record, name: str, config: Config, solution: Slabs) -> None:
-    """Ends, errors and residuals of the slabs."""
-    errors = []
-    for begin, end in zip(solution.times[:-1], solution.times[1:], strict=True):
-        inside = np.linspace(begin, end, 12)[1:]
-        t, x = np.meshgrid(inside, grid_places(config.nu), indexing="ij")
-        u = np.asarray(solution.predict(np.stack([t.ravel(), x.ravel()], 1))).reshape(t.shape)
-        errors.append(relative(u, exact(t, x, config.nu)))
-    residuals = [relative_residual(each) for each in solution.solutions]
-    record.table(
-        name,
-        {"end": np.array(solution.times[1:]), "relative_l2_error": np.array(errors), "residual": np.array(residuals)},
-    )
 
 
 def store_newton(record: Record, solution: Slabs) -> None:
@@ -206,16 +148,10 @@ def store_newton(record: Record, solution: Slabs) -> None:
 
 
 def figures(record: Record) -> None:
-    """The solution with its error, and Newton's method beside the errors of the slabs."""
-    field = record.read_arrays("field")
-    t, x, u, truth = field["times"], field["places"], field["solution"], field["exact"]
-    figure, axes = plots.figure(1, 3, title="Burgers' equation, variable projection in slabs of time")
-    plots.heatmap(axes[0], t, x, u, "u", title="solution")
-    moments = {f"t = {t[k]:.2f}": u[k] for k in (0, 25, 40, 100)}
-    plots.curves(axes[1], x, moments, xlabel="x", title="the layer forms")
-    title = f"error (relative L2 {record.metrics['relative_l2_error']:.1e})"
-    plots.heatmap(axes[2], t, x, u - truth, "u - exact", title=title, diverging=True)
-    record.figure("solution", figure)
+    """The solution with its error, and Newton's method beside the errors over time."""
+    slab_runs.solution_figure(
+        record, "Burgers' equation, variable projection in slabs of time", "the layer forms", (0, 25, 40, 100)
+    )
     figure, axes = plots.figure(1, 2, title="Newton's method around variable projection")
     newton = record.read_table("newton")
     lines = {"change of the field, relative": newton["change"], "residual": newton["residual"]}
@@ -226,14 +162,5 @@ def figures(record: Record) -> None:
         ylabel="",
         title="first slab, C alone between stages of training",
     )
-    curves = {}
-    for name, label in (
-        ("varpro", f"VarPro, {record.config['width']} neurons"),
-        ("random_features_equal", f"random features, {record.config['width']}"),
-        ("random_features_free", f"random features, {record.config['free_width']}"),
-    ):
-        if f"{name}.csv" in record.files:
-            table = record.read_table(name)
-            curves[label] = (table["end"], table["relative_l2_error"])
-    plots.convergence(axes[1], curves, xlabel="end of the slab", ylabel="relative L2 error", title="error of each slab")
+    slab_runs.errors_figure(axes[1], record, "error over time")
     record.figure("convergence", figure)

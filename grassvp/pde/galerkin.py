@@ -9,37 +9,32 @@ A_ji the one is kept whose trial function has the larger singular value, which a
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from grassvp.errors import NonFiniteError
+from grassvp.pde.domain import Face
 from grassvp.pde.forcing import Forcing
 from grassvp.pde.integrators import Integrator, Propagator
 from grassvp.pde.span import VALUE, Span
 
-__all__ = ["Estimate", "Galerkin"]
+__all__ = ["Galerkin", "Residual"]
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a span leaves of the equation at a state.
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """What a span leaves of the equation at a state, where no fit has seen it.
 
     Attributes:
-        residual: L2 norm of L v + F - v_t on points that no fit has seen.
-        flux: L2 norm of what the flux conditions leave.
-        relaxation: rate mu at which the residual would decay, <r, -L r> / <r, r>.
-        error: estimate of the error outside of the span in L2: residual / mu, and the boundary layer that the flux
-            error makes.
-        leak: (r,) what this error drives inside of the span.
+        values: L v + F - v_t, (rows,).
+        fluxes: by face, what the flux conditions leave, H - a dv/dn - kappa v.
+        norm: L2 norm of the values.
     """
 
-    residual: float
-    flux: float
-    relaxation: float
-    error: float
-    leak: Tensor
+    values: Tensor
+    fluxes: dict[Face, Tensor]
+    norm: float
 
 
 class Galerkin:
@@ -167,32 +162,13 @@ class Galerkin:
         """L2 norm of the difference to u, given at the points where residuals are measured."""
         return self.checked.grid.norm(u - self.seen(state, time))
 
-    def estimate(self, state: Tensor, time: float) -> Estimate:
-        """Residuals of the equation at a state, and the error they stand for.
-
-        The residual r is orthogonal to the span; the part of u outside of it, e, relaxes at the rate mu towards
-        L e = -r, e = r / mu. Inside of the span it drives <q_j, L e> = <L q_j, r> / mu. A flux error h makes a layer
-        h / sqrt(a mu) exp(-x sqrt(mu / a)), whose L2 norm is h / sqrt(a mu) (a / 4 mu)^(1/4).
-        """
-        checked, heat = self.checked, self.checked.heat
-        grid = checked.grid
-        r = self._applied @ state + checked.volume(_one(time))[:, 0] - self._values @ self.rate(state, time)
-        residual = grid.norm(r)
-        a = checked.operator[0, 0]
-        energy = sum(float(torch.sum(grid.weights * a * d**2)) for d in grid.gradient(r))
-        slowest = float(a.min()) * (torch.pi / float(heat.domain.lengths.max())) ** 2
-        mu = max(energy / residual**2 - heat.reaction if residual > 0 else slowest, slowest)
-        flux = self._flux_residual(state, time)
-        mean = float(a.mean())
-        layer = flux / (mean * mu) ** 0.5 * (mean / (4.0 * mu)) ** 0.25
-        return Estimate(residual, flux, mu, residual / mu + layer, self._applied.T @ (grid.weights * r) / mu)
-
-    def _flux_residual(self, state: Tensor, time: float) -> float:
-        squares: Any = 0.0
-        for face, H in self.checked.flux(_one(time)).items():
-            left = H[:, 0] - self._outflow[face] @ state
-            squares += float(torch.sum(self.checked.grid.faces[face][1] * left**2))
-        return squares**0.5
+    def residual(self, state: Tensor, time: float) -> Residual:
+        """What the equation and the flux conditions leave at a state and a time."""
+        strong = self._applied @ state + self.checked.volume(_one(time))[:, 0]
+        values = strong - self._values @ self.rate(state, time)
+        driven = self.checked.flux(_one(time))
+        fluxes = {face: H[:, 0] - self._outflow[face] @ state for face, H in driven.items()}
+        return Residual(values, fluxes, self.checked.grid.norm(values))
 
 
 def _one(time: float) -> Tensor:

@@ -7,7 +7,8 @@ output each: its reduced parameters move the span on the Grassmannian until the 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 
 from grassvp import features
 from grassvp.errors import ArgumentError, NonFiniteError
+from grassvp.pde.defect import Defect
 from grassvp.pde.forcing import Forcing
-from grassvp.pde.galerkin import Estimate, Galerkin
+from grassvp.pde.galerkin import Galerkin
 from grassvp.pde.heat import Heat
-from grassvp.pde.integrators import Exponential, Integrator
+from grassvp.pde.integrators import Integrator
 from grassvp.pde.quadrature import Quadrature, quadrature
 from grassvp.pde.span import VALUE, Span, trial_values
 from grassvp.separable import SeparableProblem
@@ -38,44 +40,55 @@ MORE = 3  # points more along each coordinate where residuals are measured
 SHIFT = 0.37  # of these points along periodic coordinates, in spacings
 SHARE = 0.6  # of the quadrature points along each coordinate that training uses
 RIDGE = 1e-24  # of a training problem with targets and weights of size one
-LEAKING = Exponential(1)  # takes the error inside of the span on
 EXCESS = 1e-3  # of the fastest rate by which an eigenvalue may exceed what it can be
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A span with the state in it.
+    """A span with the state in it at a time.
 
     Attributes:
         galerkin: the equations in the span.
+        defect: the equation of the error.
         state: (r,) coordinates of v = u - G.
-        carried: L2 norm of what projections have lost; it lies outside of the span and decays.
-        inside: (r,) estimated error inside of the span, which the part outside has driven.
+        time: when.
+        error: (M + 1,) estimated error, in the coordinates of `defect`.
+        residual: L2 norm of what the equation leaves.
+        drive: (M + 1,) this residual and that of the fluxes, in the coordinates of `defect`.
     """
 
     galerkin: Galerkin
+    defect: Defect
     state: Tensor
-    carried: float
-    inside: Tensor
-    _estimates: dict[float, Estimate] = field(default_factory=dict, repr=False)
+    time: float
+    error: Tensor
+    residual: float
+    drive: Tensor
 
-    def advanced(self, time: float, step: float, integrator: Integrator) -> "Stage":
-        """The stage after a step."""
-        estimate, galerkin = self.estimate(time), self.galerkin
-        decay = math.exp(-min(step * estimate.relaxation, 700.0))
-        inside = galerkin.propagator(LEAKING, step)(self.inside, estimate.leak[:, None])
-        return Stage(galerkin, galerkin.advance(self.state, time, step, integrator), self.carried * decay, inside)
+    @cached_property
+    def norm(self) -> float:
+        """L2 norm of u."""
+        return self.galerkin.norm(self.state, self.time)
 
-    def estimate(self, time: float) -> Estimate:
-        """Residuals at a time, measured once."""
-        if time not in self._estimates:
-            self._estimates[time] = self.galerkin.estimate(self.state, time)
-        return self._estimates[time]
+    @property
+    def error_norm(self) -> float:
+        """L2 norm of the estimated error."""
+        return float(torch.linalg.vector_norm(self.error))
 
-    def relative_error(self, time: float, size: float) -> float:
-        """Estimate of the error relative to the norm of u, or to `size` where u is smaller than that."""
-        error = math.hypot(self.estimate(time).error + self.carried, float(torch.linalg.vector_norm(self.inside)))
-        return error / max(self.galerkin.norm(self.state, time), size, 1e-300)
+    @classmethod
+    def of(cls, galerkin: Galerkin, defect: Defect, state: Tensor, time: float, error: Tensor) -> "Stage":
+        """Measure the residual."""
+        left = galerkin.residual(state, time)
+        return cls(galerkin, defect, state, time, error, left.norm, defect.analyse(left.values, left.fluxes))
+
+    def arrived(self, state: Tensor, time: float) -> "Stage":
+        """The stage at a later time, when the state has been taken there."""
+        after = Stage.of(self.galerkin, self.defect, state, time, self.error)
+        return replace(after, error=self.defect.advance(self.error, self.drive, after.drive, time - self.time))
+
+    def advanced(self, time: float, integrator: Integrator) -> "Stage":
+        """The stage after a step to a later time."""
+        return self.arrived(self.galerkin.advance(self.state, self.time, time - self.time, integrator), time)
 
 
 class SpanSearch:
@@ -84,14 +97,16 @@ class SpanSearch:
     Attributes:
         heat: the equation.
         network: whose features span.
+        until: last time of the march.
         checked: what drives the equation where residuals are measured.
+        defect: the equation of the error.
     """
 
     def __init__(
-        self, heat: Heat, network: nn.Module, rng: np.random.Generator, parameters: Tensor | None = None
+        self, heat: Heat, network: nn.Module, until: float, rng: np.random.Generator, parameters: Tensor | None = None
     ) -> None:
         """Prepare the points; `parameters` are where to begin instead of at random draws."""
-        self.heat, self.network, self._rng, self._given = heat, network, rng, parameters
+        self.heat, self.network, self.until, self._rng, self._given = heat, network, until, rng, parameters
         self.map = features.as_feature_map(network)
         d = heat.domain.dimension
         width = self._width()
@@ -99,6 +114,8 @@ class SpanSearch:
         self.forcing = Forcing(heat, self._grid(side, 0.0))
         self.checked = Forcing(heat, self._grid(side + MORE, SHIFT))
         self.training = Forcing(heat, self._grid(max(math.ceil(SHARE * side), LEAST[d] // 2), SHIFT / 2))
+        self.defect = Defect(self.checked)
+        self._errors = self.defect.values(self.training.grid)
 
     def random(self) -> Stage:
         """The best of random features of several slopes; the network as it is where it cannot be drawn or was given.
@@ -118,21 +135,22 @@ class SpanSearch:
                 "features: the equation in their span is not finite or not dissipative, as the "
                 f"{len(self.forcing.grid.weights)} quadrature points do not resolve them; give smoother features"
             )
-        return min(stages, key=lambda stage: stage.relative_error(0.0, 0.0))
+        return min(stages, key=lambda stage: self.prospect(stage) + stage.error_norm)
 
     def initial_stage(self, parameters: Tensor) -> Stage | None:
         """The initial value in the span of some parameters."""
         u, seen = (self.heat.initial(forcing.grid.points, 0.0) for forcing in (self.forcing, self.checked))
-        return self._stage(parameters, u, seen, 0.0, 0.0)
+        return self._stage(parameters, u, seen, 0.0)
 
-    def trained(
-        self, stage: Stage, time: float, ahead: Sequence[float], integrator: Integrator, steps: int
-    ) -> Stage | None:
+    def prospect(self, stage: Stage) -> float:
+        """L2 norm of the error that the residual of a stage makes if it stays until the end."""
+        return self.defect.made(stage.drive, self.until - stage.time)
+
+    def trained(self, stage: Stage, ahead: Sequence[float], integrator: Integrator, steps: int) -> Stage | None:
         """The state in a span that was trained from the stage's own, or None where that fails.
 
         Args:
             stage: the state and the span to start from.
-            time: now.
             ahead: later times at which the solution, as far as the present span knows it, is to fit too.
             integrator: that takes the state there.
             steps: iterations of the solve.
@@ -140,7 +158,7 @@ class SpanSearch:
         Raises:
             KeyboardInterrupt: the solve was interrupted.
         """
-        targets = _normalised(self._targets(stage, time, ahead, integrator), self.training.grid)
+        targets = _normalised(self._targets(stage, ahead, integrator), self.training.grid)
         points = self.training.grid.points
         D = self.heat.multiplier.multiplier(points)
         problem = SeparableProblem(
@@ -154,15 +172,15 @@ class SpanSearch:
         solution = solve(problem, initial_parameters=start, max_iterations=steps, tolerance=1e-26)
         if solution.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
-        if time == 0.0:
+        if stage.time == 0.0:
             return self.initial_stage(solution.parameters)
-        galerkin, points = stage.galerkin, self.forcing.grid.points
-        values, lift = galerkin.at(points), self.forcing.lift(time)
-        u, seen = values @ stage.state + lift, galerkin.seen(stage.state, time)
-        moved = self._stage(solution.parameters, u, seen, time, stage.carried)
-        return None if moved is None else replace(moved, inside=moved.galerkin.analyse(values @ stage.inside))
+        galerkin, points, time = stage.galerkin, self.forcing.grid.points, stage.time
+        u = galerkin.field(galerkin.at(points), stage.state, time, points)
+        u = u + self.defect.values(self.forcing.grid) @ stage.error[:-1]  # what the old span lost, as estimated
+        moved = self._stage(solution.parameters, u, galerkin.seen(stage.state, time), time)
+        return None if moved is None else replace(moved, error=moved.error + stage.error)
 
-    def _stage(self, parameters: Tensor, u: Tensor, seen: Tensor, time: float, carried: float) -> Stage | None:
+    def _stage(self, parameters: Tensor, u: Tensor, seen: Tensor, time: float) -> Stage | None:
         try:
             span = Span.of(self.heat, self.network, parameters, self.forcing.grid)
             galerkin = Galerkin(span, self.forcing, self.checked)
@@ -171,7 +189,8 @@ class SpanSearch:
             state = galerkin.project(u, time)
         except NonFiniteError:
             return None
-        return Stage(galerkin, state, carried + galerkin.missed(seen, state, time), torch.zeros_like(state))
+        lost = self.defect.analyse(seen - galerkin.seen(state, time))
+        return Stage.of(galerkin, self.defect, state, time, lost)
 
     def _width(self) -> int:
         """Number of features; raises ArgumentError unless the network takes the embedded coordinates."""
@@ -221,25 +240,22 @@ class SpanSearch:
             ) from error
         return targets
 
-    def _targets(self, stage: Stage, time: float, ahead: Sequence[float], integrator: Integrator) -> list[Tensor]:
-        """What a span trained at a time is to hold: value and rates now, value and rate at later times.
+    def _targets(self, stage: Stage, ahead: Sequence[float], integrator: Integrator) -> list[Tensor]:
+        """What a span trained at a stage is to hold: value and rates now, value and rate at later times.
 
-        At later times the part e outside of the present span is added that its residual r makes, e' = r - mu e.
+        At later times the error is added that the residual of the present span makes until then.
         """
         galerkin, forcing = stage.galerkin, self.training
-        points, mu = forcing.grid.points, stage.estimate(time).relaxation
-        values, applied = galerkin.at(points), galerkin.span.values(points, forcing.operator) @ galerkin.modes
-        targets = self._initial_targets() if time == 0.0 else []
-        if time > 0.0 and forcing.steady:
-            targets.append(applied @ galerkin.rate(stage.state, time))
-        state, now, outside = stage.state, time, torch.zeros_like(points[:, 0])
-        for later in ahead if time == 0.0 else [time, *ahead]:
-            gap = later - now
-            state, now = galerkin.advance(state, now, gap, integrator) if gap > 0 else state, later
-            strong = applied @ state + forcing.volume(torch.tensor([now], dtype=torch.float64))[:, 0]
-            residual = strong - values @ galerkin.rate(state, now)
-            outside = math.exp(-mu * gap) * outside - math.expm1(-mu * gap) / mu * residual
-            targets += [values @ state + outside, strong - mu * outside]
+        values, now = galerkin.at(forcing.grid.points), stage.time
+        targets = self._initial_targets() if now == 0.0 else []
+        if now > 0.0 and forcing.steady:
+            applied = galerkin.span.values(forcing.grid.points, forcing.operator) @ galerkin.modes
+            targets.append(applied @ galerkin.rate(stage.state, now))
+        for later in ahead if now == 0.0 else [now, *ahead]:
+            stage = stage.advanced(later, integrator) if later > stage.time else stage
+            rate = (self.defect.rates * stage.error + stage.drive)[:-1]
+            targets.append(values @ stage.state + self._errors @ stage.error[:-1])
+            targets.append(values @ galerkin.rate(stage.state, later) + self._errors @ rate)
         return targets
 
 

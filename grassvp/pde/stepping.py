@@ -3,11 +3,12 @@
 import math
 import time as clock
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from grassvp.callbacks import wants_stop
 from grassvp.errors import NonFiniteError
@@ -21,9 +22,9 @@ __all__ = ["March", "Plan"]
 
 STEPS = 20  # where no step is given, at least
 SMALLEST = 1e-9  # step that step control may take, relative to the interval
-AHEAD = (0.02, 0.04, 0.06, 0.08, 0.1)  # of the interval: where a span is to serve too if the equation is driven in time
-PATIENCE = 2.0  # factor by which the estimate must grow past what the last training reached before the next one
-GAIN = 0.5  # of the estimate that a trained span must reach to be taken up
+AHEAD = (0.1, 0.2, 0.3, 0.4, 0.5)  # of the interval: where a span is to serve too if the equation is driven in time
+PATIENCE = 1.3  # factor by which what the residual makes must grow past what the last training left before the next one
+GAIN = 0.8  # of what the residual makes that a trained span must reach to be taken up
 ROUNDINGS = 8.0  # relative error of a step, in units of rounding, that step control does not ask to go below
 
 
@@ -72,17 +73,17 @@ class March:
     def begin(self) -> None:
         """Find the first span: random features, trained where those do not reach the tolerance."""
         stage = self.search.random()
-        if self.plan.iterations and self._error(stage, 0.0) > self.plan.tolerance:
+        if self.plan.iterations and self._total(stage) > self.plan.tolerance:
             try:
-                trained = self._trained(stage, 0.0)
-                if trained is not None and self._error(trained, 0.0) < self._error(stage, 0.0):
+                trained = self._trained(stage)
+                if trained is not None and self._total(trained) < self._total(stage):
                     stage = trained
             except KeyboardInterrupt:
                 self.interrupted = True
-            self.trigger = max(self.plan.tolerance, PATIENCE * self._error(stage, 0.0))
+            self.trigger = max(self.plan.tolerance, PATIENCE * self._prospect(stage))
         self.search_seconds = clock.perf_counter() - self.began
         self.spans, self.span_times = [stage.galerkin.span], [0.0]
-        self._arrive(stage, 0.0, 0.0, 0.0)
+        self._arrive(stage, 0.0, 0.0)
 
     def finish(self) -> Trajectory:
         """March to the end, or as far as it goes."""
@@ -109,83 +110,91 @@ class March:
         if wants_stop(self.plan.callbacks, self.records[-1]):
             return MarchStatus.STOPPED
         while self.records[-1].time < self.plan.until:
-            time, stage = self.records[-1].time, self.stages[-1]
-            after, step = self._timed(stage, time)
-            distance = 0.0
-            if self.plan.iterations and self._error(after, time + step) > self.trigger:
-                moved = self._moved(stage, after, time, step)
+            stage, distance = self.stages[-1], 0.0
+            after = self._next(stage)
+            if self.plan.iterations and self._prospect(after) > self.trigger:
+                moved = self._moved(stage, after)
                 if moved is not None:
                     (self.stages[-1], after), distance = moved, moved[0].galerkin.span.distance(self.spans[-1])
                     self.spans.append(after.galerkin.span)
-                    self.span_times.append(time)
-                self.trigger = max(self.plan.tolerance, PATIENCE * self._error(after, time + step))
-            self._arrive(after, self._end(time, step), step, distance)
+                    self.span_times.append(stage.time)
+                self.trigger = max(self.plan.tolerance, PATIENCE * self._prospect(after))
+            self._arrive(after, after.time - stage.time, distance)
             if wants_stop(self.plan.callbacks, self.records[-1]):
                 return MarchStatus.STOPPED
         worst = max(record.estimate for record in self.records)
         return MarchStatus.REACHED if worst <= self.plan.tolerance else MarchStatus.INACCURATE
 
-    def _timed(self, stage: Stage, time: float) -> tuple[Stage, float]:
+    def _next(self, stage: Stage) -> Stage:
+        """The stage after a step; the clock of the steps leaves the estimate out."""
         begin = clock.perf_counter()
-        if self.controlled:
-            result = self._controlled(stage, time)
-        else:
-            result = stage.advanced(time, self.step, self.plan.integrator), self.step
+        state, time = self._controlled(stage) if self.controlled else self._even(stage)
         self.step_seconds += clock.perf_counter() - begin
-        return result
+        return stage.arrived(state, time)
 
-    def _controlled(self, stage: Stage, time: float) -> tuple[Stage, float]:
+    def _even(self, stage: Stage) -> tuple[Tensor, float]:
+        """The next of equal steps; the last one ends at the end exactly."""
+        index = len(self.stages)
+        end = self.plan.until if index == self.count else index * self.step
+        return stage.galerkin.advance(stage.state, stage.time, end - stage.time, self.plan.integrator), end
+
+    def _controlled(self, stage: Stage) -> tuple[Tensor, float]:
         """Two half steps, as long as they differ from a whole one by no more than their share of the tolerance."""
-        gain = 2.0**self.plan.integrator.order - 1.0
+        method, until, time = self.plan.integrator, self.plan.until, stage.time
+        advance, gain = stage.galerkin.advance, 2.0**method.order - 1.0
         while True:
-            step = min(self.step, self.plan.until - time)
-            whole = stage.advanced(time, step, self.plan.integrator)
-            half = stage.advanced(time, step / 2, self.plan.integrator)
-            fine = half.galerkin.advance(half.state, time + step / 2, step / 2, self.plan.integrator)
-            error = float(torch.linalg.vector_norm(fine - whole.state)) / gain
+            step = min(self.step, until - time)
+            whole, half = (advance(stage.state, time, h, method) for h in (step, step / 2))
+            fine = advance(half, time + step / 2, step / 2, method)
+            error = float(torch.linalg.vector_norm(fine - whole)) / gain
             size = float(torch.linalg.vector_norm(fine))
-            allowed = max(self.plan.tolerance * step / self.plan.until, ROUNDINGS * np.finfo(float).eps) * size
-            if error <= allowed or step <= SMALLEST * self.plan.until:
-                if error * 2.0 ** (self.plan.integrator.order + 2) < allowed:
-                    self.step = min(2.0 * self.step, self.plan.until / STEPS)
-                return replace(whole, state=fine, _estimates={}), step
+            allowed = max(self.plan.tolerance * step / until, ROUNDINGS * np.finfo(float).eps) * size
+            if error <= allowed or step <= SMALLEST * until:
+                if error * 2.0 ** (method.order + 2) < allowed:
+                    self.step = min(2.0 * self.step, until / STEPS)
+                return fine, until if time + step > until * (1.0 - 1e-12) else time + step
             self.step = step / 2
 
-    def _moved(self, stage: Stage, after: Stage, time: float, step: float) -> tuple[Stage, Stage] | None:
+    def _moved(self, stage: Stage, after: Stage) -> tuple[Stage, Stage] | None:
         """The state in a trained span before and after the step, None where that is no better."""
         begin = clock.perf_counter()
         try:
-            trained = self._trained(stage, time)
+            trained = self._trained(stage)
             if trained is None:
                 return None
-            again = trained.advanced(time, step, self.plan.integrator)
-            better = self._error(again, time + step) < GAIN * self._error(after, time + step)
+            again = trained.advanced(after.time, self.plan.integrator)
+            kept, taken = self._estimate(stage), self._estimate(trained)
+            better = taken + self._prospect(again) < kept + GAIN * self._prospect(after)
             return (trained, again) if better else None
         finally:
             self.search_seconds += clock.perf_counter() - begin
 
-    def _trained(self, stage: Stage, time: float) -> Stage | None:
-        times = [time + part * self.plan.until for part in AHEAD]
+    def _trained(self, stage: Stage) -> Stage | None:
+        times = [stage.time + part * self.plan.until for part in AHEAD]
         ahead = [] if self.steady else [each for each in times if each < self.plan.until]
-        return self.search.trained(stage, time, ahead, self.plan.integrator, self.plan.iterations)
+        return self.search.trained(stage, ahead, self.plan.integrator, self.plan.iterations)
 
-    def _error(self, stage: Stage, time: float) -> float:
-        """Estimated relative error; a solution that starts from zero is compared to what its first step makes of it."""
+    def _estimate(self, stage: Stage) -> float:
+        """Estimated error, relative to the solution."""
+        return stage.error_norm / self._size(stage)
+
+    def _prospect(self, stage: Stage) -> float:
+        """What the residual of a stage makes until the end, relative to the solution."""
+        return self.search.prospect(stage) / self._size(stage)
+
+    def _total(self, stage: Stage) -> float:
+        return self._estimate(stage) + self._prospect(stage)
+
+    def _size(self, stage: Stage) -> float:
+        """Norm of the solution; where that is zero, of what its first step makes of it."""
         size = 1e-8 * self.largest
         if self.largest == 0.0:
-            size = self.step * float(torch.linalg.vector_norm(stage.galerkin.rate(stage.state, time)))
-        return stage.relative_error(time, size)
+            size = self.step * float(torch.linalg.vector_norm(stage.galerkin.rate(stage.state, stage.time)))
+        return max(stage.norm, size, 1e-300)
 
-    def _end(self, time: float, step: float) -> float:
-        """The time after a step; the last one is exact."""
-        if not self.controlled:
-            index = len(self.stages)
-            return self.plan.until if index == self.count else index * self.step
-        return self.plan.until if time + step > self.plan.until * (1.0 - 1e-12) else time + step
-
-    def _arrive(self, stage: Stage, time: float, step: float, distance: float) -> None:
-        galerkin = stage.galerkin
-        norm, error = galerkin.norm(stage.state, time), math.nan
+    def _arrive(self, stage: Stage, step: float, distance: float) -> None:
+        galerkin, time = stage.galerkin, stage.time
+        norm, error = stage.norm, math.nan
         if not math.isfinite(norm):
             raise NonFiniteError(f"the norm of the solution overflows at time {time:g}")
         self.largest = max(self.largest, norm)
@@ -200,9 +209,9 @@ class March:
                 time=time,
                 step=step,
                 norm=norm,
-                estimate=self._error(stage, time),
+                estimate=self._estimate(stage),
                 error=error,
-                residual=stage.estimate(time).residual,
+                residual=stage.residual,
                 rank=galerkin.rank,
                 span=len(self.spans) - 1,
                 distance=distance,

@@ -298,7 +298,10 @@ def test_the_estimate_has_the_span_trained_again_on_the_way():
     assert len(moving.spans) > 1 and len(moving.distances) == len(moving.span_times) - 1 == len(moving.spans) - 1
     measured = [a.distance(b) for a, b in zip(moving.spans[1:], moving.spans, strict=False)]
     np.testing.assert_allclose(moving.distances, measured)
-    assert (moving.distances > 0.1).all() and moving.errors.max() < random.errors.max()
+    assert (moving.distances > 0.1).all() and moving.errors.max() < 0.3 * random.errors.max()
+    for run in (random, moving):  # the estimate keeps what came before the spans changed
+        ratios = run.errors / run.estimates
+        assert 0.3 < np.median(ratios) < 1.1 and ratios.max() < 1.5, ratios
     x = np.linspace(2.0, 6.0, 9)[:, None]
     for time in (0.0, *moving.span_times[1:], 1.0):
         wanted = exact({"x": torch.from_numpy(x[:, 0]), "t": torch.tensor(time)}).numpy()
@@ -442,8 +445,8 @@ def test_a_mutation_is_noticed(mutation, monkeypatch):
 
 
 def test_an_estimate_that_is_too_small_is_noticed(monkeypatch):
-    relative = spans.Stage.relative_error
-    monkeypatch.setattr(spans.Stage, "relative_error", lambda self, *a: 1e-2 * relative(self, *a))
+    norm = spans.Stage.error_norm.fget
+    monkeypatch.setattr(spans.Stage, "error_norm", property(lambda self: 1e-2 * norm(self)))
     with pytest.raises(AssertionError):
         test_exact_solutions_are_reached_and_estimates_are_honest("2-D Neumann")
 
