@@ -71,8 +71,9 @@ def solved(config: Config, width: int, iterations: int, *callbacks: Callable[...
         gv.features.mlp(2, (width,)),
         interior=gathered(config.interior, thickness(config.diffusivity), rng),
         boundary=config.boundary,
+        candidates=config.candidates,
+        draw=lambda rng, begin, end: layered(width, begin, end, thickness(config.diffusivity), rng),
         seed=rng,
-        initial_parameters=layered(width, 1 / config.slabs, thickness(config.diffusivity), rng),
         max_iterations=iterations,
         callbacks=callbacks,
     )
@@ -142,15 +143,16 @@ def drawn_to_layers(unit: np.ndarray, width: float) -> np.ndarray:
     return np.where(right, LAYERS[1], LAYERS[0]) + width * np.sinh(math.asinh(0.5 / width) * within)
 
 
-def layered(width: int, end: float, thin: float, rng: np.random.Generator) -> np.ndarray:
-    """Theta of neurons for times up to `end`, the steeper the closer they are to a layer."""
+def layered(width: int, begin: float, end: float, thin: float, rng: np.random.Generator) -> np.ndarray:
+    """Theta of neurons for times in an interval, the steeper the closer they are to a layer."""
     scale = 2 * thin
     places, times = drawn_to_layers(rng.uniform(0, 1, width), scale), rng.uniform(0, 1, width)
     away = np.abs(np.abs(places) - LAYERS[1])
     by_x = np.clip(np.exp(rng.uniform(0, math.log(4), width)) / np.hypot(scale, away), 2.0, max(1 / thin, 3.0))
-    by_t = 0.5 * rng.standard_normal(width) * np.minimum(by_x, 8.0)
+    by_t = 0.5 * rng.standard_normal(width) * np.minimum(by_x, 8.0) / (end - begin)
     by_x *= rng.choice([-1.0, 1.0], width)
-    return np.concatenate([np.stack([by_t / end, by_x], 1).ravel(), -(by_t * times + by_x * places)])
+    times = begin + (end - begin) * times
+    return np.concatenate([np.stack([by_t, by_x], 1).ravel(), -(by_t * times + by_x * places)])
 
 
 def grid() -> tuple[np.ndarray, np.ndarray]:

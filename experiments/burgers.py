@@ -5,8 +5,7 @@ solves one space-time network after the other; beside it, random features of the
 draws, output layer only, by Newton's method too). The exact solution is the quotient of integrals by Cole and Hopf,
 evaluated by Gauss-Hermite quadrature. The errors are measured on a fine grid that no method sees.
 
-The default takes half a minute. For eight digits: --width 160 --slabs 12 --iterations 300 --interior 2000
---boundary 600 --bar 1e-8.
+BURGERSFIGURES
 """
 
 import math
@@ -59,16 +58,16 @@ def run(config: Config, record: Record) -> None:
 
 def solved(config: Config, width: int, iterations: int, *callbacks: Callable[..., object]) -> Slabs:
     """The solution by slabs of one width."""
-    network, rng = gv.features.mlp(2, (width,)), np.random.default_rng(config.seed)
-    ends = slab_ends(config.slabs)
+    rng = np.random.default_rng(config.seed)
     return solve_in_slabs(
         burgers(config.nu, config.initial_weight),
-        ends,
-        network,
+        slab_ends(config.slabs),
+        gv.features.mlp(2, (width,)),
         interior=gathered(config.interior, spread(config.nu), rng),
         boundary=config.boundary,
+        candidates=config.candidates,
+        draw=lambda rng, begin, end: layered(width, begin, end, config.nu, rng),
         seed=rng,
-        initial_parameters=layered(width, ends[1], config.nu, rng),
         max_iterations=iterations,
         callbacks=callbacks,
     )
@@ -113,17 +112,17 @@ def gathered(count: int, width: float, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(np.stack([unit[:, 0], np.where(np.arange(count) % 2, drawn, places)], 1))
 
 
-def layered(width: int, end: float, nu: float, rng: np.random.Generator) -> np.ndarray:
-    """Theta of neurons for times up to `end`, the steeper the closer they are to x = 0."""
+def layered(width: int, begin: float, end: float, nu: float, rng: np.random.Generator) -> np.ndarray:
+    """Theta of neurons for times in an interval, the steeper the closer they are to x = 0."""
     scale = spread(nu)
     places, times = scale * np.sinh(math.asinh(1 / scale) * rng.uniform(-1, 1, width)), rng.uniform(0, 1, width)
     steepest = max(0.5 / nu, 3.0)
     by_x = np.exp(rng.uniform(0, math.log(4), width)) / np.hypot(scale, places)
     by_x = np.clip(by_x, 2.0, steepest)
-    by_t = 0.5 * rng.standard_normal(width) * np.minimum(by_x, 8.0)
+    by_t = 0.5 * rng.standard_normal(width) * np.minimum(by_x, 8.0) / (end - begin)
     by_x *= rng.choice([-1.0, 1.0], width)
-    weights = np.stack([by_t / end, by_x], 1)
-    return np.concatenate([weights.ravel(), -(by_t * times + by_x * places)])
+    times = begin + (end - begin) * times
+    return np.concatenate([np.stack([by_t, by_x], 1).ravel(), -(by_t * times + by_x * places)])
 
 
 def slab_ends(count: int) -> list[float]:

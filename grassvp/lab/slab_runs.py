@@ -13,6 +13,7 @@ from grassvp.arrays import check_count
 from grassvp.lab import plots
 from grassvp.lab.records import Record
 from grassvp.pde.slabs import Slabs
+from grassvp.solvers import Status
 
 __all__ = ["Options", "compare", "errors_figure", "relative", "solution_figure"]
 
@@ -31,6 +32,8 @@ class Options:
     """slabs of time"""
     iterations: int = 100
     """Levenberg-Marquardt iterations in each slab"""
+    candidates: int = 1
+    """starts that race in each slab: where the one before ended, and fresh ones"""
     interior: int = 1000
     """collocation points of the equation in each slab, half of them gathered around the layers"""
     boundary: int = 240
@@ -45,6 +48,7 @@ class Options:
     def __post_init__(self) -> None:
         """Check what the library would not."""
         check_count(self.free_width, "free_width", least=0)
+        check_count(self.candidates, "candidates")
 
 
 def compare(
@@ -68,15 +72,20 @@ def compare(
     Returns:
         What variable projection found.
     """
-    with record.progress("variable projection", options.slabs * options.iterations) as show:
+    with record.progress("variable projection") as show:
         solution = solve(options.width, options.iterations, show)
+    if solution.status is Status.INTERRUPTED:  # errors are of what was done
+        record.status = solution.status
+        done = times <= solution.times[-1]
+        times, exact = times[done], exact[done]
     u = _on_grid(solution, times, places)
     record.metrics.update(relative_l2_error=relative(u, exact), max_error=float(np.abs(u - exact).max()))
-    record.metrics.update(seconds=solution.elapsed, passed=relative(u, exact) <= options.bar)
+    record.metrics.update(seconds=solution.elapsed, slabs=len(solution.solutions))
+    record.metrics["passed"] = len(solution.solutions) == options.slabs and relative(u, exact) <= options.bar
     record.arrays("field", times=times, places=places, solution=u, exact=exact)
     _store_errors(record, "varpro", times, u, exact)
     for name, width in (("random_features_equal", options.width), ("random_features_free", options.free_width)):
-        if width:
+        if width and solution.status is not Status.INTERRUPTED:
             features = solve(width, 0)
             values = _on_grid(features, times, places)
             record.metrics[f"{name}_width"] = width
@@ -97,7 +106,7 @@ def solution_figure(record: Record, title: str, moments: str, shown: tuple[int, 
     t, x, u = field["times"], field["places"], field["solution"]
     figure, axes = plots.figure(1, 3, title=title)
     plots.heatmap(axes[0], t, x, u, "u", title="solution")
-    plots.curves(axes[1], x, {f"t = {t[k]:.2f}": u[k] for k in shown}, xlabel="x", title=moments)
+    plots.curves(axes[1], x, {f"t = {t[k]:.2f}": u[k] for k in shown if k < len(t)}, xlabel="x", title=moments)
     difference = u - field["exact"]
     plots.heatmap(axes[2], t, x, difference, "u - exact", title=f"error (relative L2 {error:.1e})", diverging=True)
     record.figure("solution", figure)

@@ -5,7 +5,7 @@ to many digits. Each slab starts from what the one before ended with, and its ne
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -14,16 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grassvp.arrays import in_kind_of, to_tensor
-from grassvp.errors import ArgumentError
+from grassvp.arrays import check_count, in_kind_of, to_tensor
+from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.features import MLP
 from grassvp.pde.conditions import Condition, faces_of
 from grassvp.pde.domain import Box
 from grassvp.pde.problem import PDE
-from grassvp.solvers import Solution
-from grassvp.solving import generator, solve
+from grassvp.pde.racing import race
+from grassvp.pde.solving import Numbered
+from grassvp.solvers import Solution, Status
+from grassvp.solving import generator
 
 __all__ = ["Slabs", "solve_in_slabs"]
+
+AFTER = 1e-9  # of all slabs by which a time may lie after them
+ENDED = (Status.INTERRUPTED, Status.STOPPED, Status.NON_FINITE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +36,8 @@ class Slabs:
     """A solution in slabs of time.
 
     Attributes:
-        times: the ends of the slabs, ascending, one more than there are slabs.
+        times: the ends of the slabs, ascending, one more than there are slabs; short of the end of the box where a
+            solve was interrupted or failed.
         solutions: on each of them.
         column: of time in the points.
     """
@@ -41,13 +47,25 @@ class Slabs:
     column: int
 
     @property
+    def status(self) -> Status:
+        """Why the solve of the last slab ended."""
+        return self.solutions[-1].status
+
+    @property
     def elapsed(self) -> float:
         """Seconds of all solves."""
         return sum(solution.elapsed for solution in self.solutions)
 
     def predict(self, inputs: Any) -> Any:
-        """The solution at points (rows, d), (rows,) or (rows, unknowns); numpy or torch like `inputs`."""
+        """The solution at points (rows, d), (rows,) or (rows, unknowns); numpy or torch like `inputs`.
+
+        Raises:
+            ArgumentError: a time after the last slab.
+        """
         points = to_tensor(inputs, "inputs", dtype=torch.float64)
+        last = float(points[:, self.column].max()) if len(points) else self.times[0]
+        if last > self.times[-1] + AFTER * (self.times[-1] - self.times[0]):
+            raise ArgumentError(f"inputs must have times up to {self.times[-1]:g}, where the slabs end; got {last:g}")
         slab = torch.bucketize(points[:, self.column].contiguous(), torch.tensor(self.times[1:-1], dtype=torch.float64))
         parts = [(solution, (slab == k).nonzero()[:, 0]) for k, solution in enumerate(self.solutions)]
         known = [(rows, solution.predict(points[rows])) for solution, rows in parts if len(rows)]
@@ -71,14 +89,21 @@ def solve_in_slabs(
     boundary: int,
     axis: str = "t",
     sampling: str = "grid",
+    candidates: int = 1,
+    draw: Callable[[np.random.Generator, float, float], Any] | None = None,
+    initial_parameters: Any = None,
     seed: int | np.random.Generator | None = 0,
+    max_iterations: int = 500,
+    callbacks: Sequence[Any] = (),
     **options: Any,
 ) -> Slabs:
     """Solve an equation of first order in time slab by slab.
 
     The conditions on the lower face of time prescribe the value of every unknown; in a later slab what the one before
-    ended with takes their place. The first slab starts from the best of several starts. The network of a later one,
-    where it is an `mlp`, starts as that of the one before, moved on in time by the length of the slab.
+    ended with takes their place. The first slab starts from `initial_parameters`, a later one, where its network is an
+    `mlp`, from the network of the one before, moved on in time by the length of the slab. With several candidates these
+    race against fresh starts (`pde.racing`): a network that is passed on through many slabs wears out, and the next
+    valley it gets into may be a long one. A solve that is interrupted, stopped or fails ends the slabs with its own.
 
     Args:
         pde: on the whole box.
@@ -89,28 +114,42 @@ def solve_in_slabs(
         boundary: rows of the conditions of each slab.
         axis: name of time.
         sampling: of the points.
+        candidates: starts on each slab; one is where it goes on from, the others are fresh.
+        draw: theta of a fresh start from a generator and the ends of the slab; None for those of `grassvp.solve`.
+        initial_parameters: theta in the first slab; None for a fresh start.
         seed: of points and starts.
+        max_iterations: of each slab.
+        callbacks: of `grassvp.solve`; records are numbered through.
         options: of `grassvp.solve` for each slab.
 
     Raises:
         ArgumentError, ArgumentTypeError: naming what cannot be used.
     """
+    check_count(candidates, "candidates")
+    if draw is not None and not callable(draw):
+        raise ArgumentTypeError(f"draw must be a function of a generator and two times, got {type(draw).__name__}")
     box, rng = pde.domain, generator(seed)
     column = box.index(axis, "axis")
     ends = _ends(box, column, times)
     _check_initial(pde, axis)
     solutions: list[Solution] = []
-    for k in range(len(ends) - 1):
-        slab = _slab(pde, axis, ends[k : k + 2], solutions[-1] if solutions else None)
-        points = interior if np.ndim(interior) == 0 else _moved(box, interior, column, ends[k : k + 2])
+    numbered, start = Numbered(callbacks), initial_parameters
+    for k, (begin, end) in enumerate(pairwise(ends)):
+        slab = _slab(pde, axis, (begin, end), solutions[-1] if solutions else None)
+        points = interior if np.ndim(interior) == 0 else _moved(box, interior, column, (begin, end))
         problem = slab.collocate(
             features, interior=points, boundary=boundary, sampling=sampling, seed=int(rng.integers(2**31))
         )
-        seen = column if pde.equations.embedding is None else pde.equations.embedding.column(column)
-        start = _shifted(features, solutions[-1].parameters, seen, ends[k - 1 : k + 2]) if solutions else None
-        given = {} if start is None else {"initial_parameters": start}
-        solutions.append(solve(problem, seed=rng, **{**options, **given}))
-    return Slabs(tuple(ends), tuple(solutions), column)
+        if solutions:
+            seen = column if pde.equations.embedding is None else pde.equations.embedding.column(column)
+            start = _shifted(features, solutions[-1].parameters, seen, ends[k - 1 : k + 2])
+        starts = [] if start is None else [start]
+        starts += [None if draw is None else draw(rng, begin, end) for _ in range(candidates - len(starts))]
+        limits: dict[str, Any] = {"max_iterations": max_iterations, "numbered": numbered}
+        solutions.append(race(problem, starts, seed=rng, **limits, **options))
+        if solutions[-1].status in ENDED:
+            break
+    return Slabs(tuple(ends[: len(solutions) + 1]), tuple(solutions), column)
 
 
 def _ends(box: Box, column: int, times: Any) -> list[float]:

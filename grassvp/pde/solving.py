@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from grassvp.arrays import check_choice, check_count
+from grassvp.callbacks import check_callbacks
 from grassvp.pde.collocation import Collocation
 from grassvp.pde.sampling import GRIDS, interior_points
 from grassvp.pde.starts import STARTS, trained_start
 from grassvp.solvers import IterationRecord, Solution, Status
 from grassvp.solving import generator, solve
 
-__all__ = ["RESAMPLINGS", "solve_in_rounds"]
+__all__ = ["RESAMPLINGS", "Numbered", "joined", "solve_in_rounds"]
 
 RESAMPLINGS = ("fresh", "residual")
 POOL = 10  # candidates for each point that is placed by the residual
@@ -64,26 +65,25 @@ def solve_in_rounds(
     check_choice(resampling, "resampling", RESAMPLINGS)
     begin, rng = time.perf_counter(), generator(seed)
     sampling = "sobol" if sampling in GRIDS else sampling
-    problem, solutions, spent = collocation.problem(), [], 0
+    problem, solutions, numbered = collocation.problem(), [], Numbered(callbacks)
     if rounds > 1 and options.get("initial_parameters") is None and problem.features.can_sample:
         fresh, count = _redrawn(collocation, boundary, sampling, rng), options.pop("starts", len(STARTS))
         start = trained_start(collocation, fresh, rng, count, max_time=max_time, **options)
         if start.status is Status.INTERRUPTED:
-            return _joined([start], time.perf_counter() - begin)
+            return joined([start], time.perf_counter() - begin)
         options, problem = {**options, "initial_parameters": start.parameters}, collocation.continued(start)
-    for number in range(rounds):
+    for _ in range(rounds):
         if solutions:
             collocation = _moved(collocation, solutions[-1], boundary, sampling, resampling, rng)
             problem = collocation.continued(solutions[-1])
             options = {**options, "initial_parameters": solutions[-1].parameters, "initialization": "auto"}
         left = None if max_time is None else max(max_time - (time.perf_counter() - begin), 0.0)
-        shifted = [_shifted(callback, spent, number > 0) for callback in callbacks]
-        solution = solve(problem, seed=rng, max_iterations=max_iterations, max_time=left, callbacks=shifted, **options)
+        shown = numbered.next_run()
+        solution = solve(problem, seed=rng, max_iterations=max_iterations, max_time=left, callbacks=shown, **options)
         solutions.append(solution)
-        spent += solution.iterations
         if solution.status in ENDED:
             break
-    return _joined(solutions, time.perf_counter() - begin)
+    return joined(solutions, time.perf_counter() - begin)
 
 
 def _redrawn(collocation: Collocation, boundary: int, sampling: str, rng: np.random.Generator) -> Collocation:
@@ -125,18 +125,29 @@ def _residual_size(collocation: Collocation, solution: Solution) -> np.ndarray:
     return np.sqrt(total.numpy())
 
 
-def _shifted(callback: Any, spent: int, later: bool) -> Any:
-    """The callback, shown the records of a later round as they are numbered in all."""
-    if not later or not callable(callback):
-        return callback
+class Numbered:
+    """Callbacks that see the records of several runs, one after the other, numbered through."""
 
-    def show(record: IterationRecord) -> Any:
-        return record.iteration > 0 and callback(replace(record, iteration=record.iteration + spent))
+    def __init__(self, callbacks: Any) -> None:
+        self._callbacks, self._last, self._later = check_callbacks(callbacks), 0, False
 
-    return show
+    def next_run(self) -> list[Any]:
+        """The callbacks of the next run; what a later one starts from is known already and not shown."""
+        before, later, self._later = self._last, self._later, True
+
+        def shown(callback: Any) -> Any:
+            def show(record: IterationRecord) -> Any:
+                if later and record.iteration == 0:
+                    return False
+                self._last = before + record.iteration
+                return callback(replace(record, iteration=self._last))
+
+            return show
+
+        return [shown(callback) for callback in self._callbacks]
 
 
-def _joined(solutions: list[Solution], elapsed: float) -> Solution:
+def joined(solutions: list[Solution], elapsed: float) -> Solution:
     """The last solution with the history of all."""
     counts = [len(each.history["iteration"]) for each in solutions]
     history = {name: np.concatenate([each.history[name] for each in solutions]) for name in solutions[-1].history}

@@ -187,6 +187,46 @@ class TestSlabs:
         moved = slabs._moved(evolution().domain, points, 0, (0.25, 0.75))
         torch.testing.assert_close(moved, torch.tensor([[0.25, 0.1], [0.5, 0.2], [0.75, 0.3]]).double())
 
+    def test_an_interrupt_keeps_the_slabs_so_far(self):
+        """Ctrl-C in the second of three: what it had reached is the end."""
+        seen = []
+
+        def interrupt(record):
+            seen.append(record.iteration)
+            if record.iteration >= 15:
+                raise KeyboardInterrupt
+
+        options = {"max_iterations": 10, "callbacks": [interrupt]}
+        solution = solve_in_slabs(evolution(), 3, mlp(2, (10,)), **SLAB, **options)
+        assert solution.status is Status.INTERRUPTED and solution.times == pytest.approx((0.0, 1 / 3, 2 / 3))
+        assert len(solution.solutions) == 2 and seen == list(range(16))
+        assert torch.isfinite(solution.predict(torch.tensor([[0.6, 0.1]]).double())).all()
+        with pytest.raises(ArgumentError, match=r"times up to 0\.66"):
+            solution.predict(torch.tensor([[0.6, 0.1], [0.7, 0.1]]).double())
+
+    def test_candidates_race_on_every_slab(self):
+        drawn = []
+
+        def draw(rng, begin, end):
+            drawn.append((begin, end))
+            return rng.standard_normal(30)
+
+        one, raced = (
+            solve_in_slabs(evolution(), 2, mlp(2, (10,)), **SLAB, candidates=k, draw=draw, max_iterations=40)
+            for k in (1, 3)
+        )
+        assert drawn == [(0.0, 0.5), *[(0.0, 0.5)] * 3, *[(0.5, 1.0)] * 2]
+        assert raced.solutions[0].value <= one.solutions[0].value and raced.elapsed > 0
+        assert all(each.iterations <= 40 for each in raced.solutions)
+
+    @pytest.mark.parametrize(
+        ("options", "error", "match"),
+        [({"candidates": 0}, ArgumentError, "candidates"), ({"draw": 3}, ArgumentTypeError, "draw")],
+    )
+    def test_arguments_of_the_race(self, options, error, match):
+        with pytest.raises(error, match=match):
+            solve_in_slabs(evolution(), 2, mlp(2, (4,)), **SLAB, **options)
+
     def test_a_system(self):
         """u' = -u v, v' = u v - v: against scipy."""
         from scipy.integrate import solve_ivp
