@@ -8,7 +8,15 @@ import numpy as np
 from grassvp.errors import ArgumentError
 from grassvp.reduced import ReducedProblem
 from grassvp.starts.data import data_starts
-from grassvp.starts.growth import Growth, best_candidate, can_grow, grow_parameters, grow_widths, narrowed
+from grassvp.starts.growth import (
+    Growth,
+    best_candidate,
+    can_grow,
+    grow_parameters,
+    grow_widths,
+    narrowed,
+    without_operator,
+)
 from grassvp.starts.random import SCALES, best_of_each_scale, perturbed, random_starts
 from grassvp.starts.start import Start, start_at
 
@@ -45,7 +53,7 @@ def field_of_starts(
     Raises:
         ArgumentError: there are no starts of the kind that was asked for.
     """
-    automatic, plain = initialization == "auto", getattr(reduced.problem.features, "operator", None) is None
+    automatic, plain = initialization == "auto", without_operator(reduced.problem)
     sources = {
         "random": iter(best_of_each_scale(random_starts(reduced, rng))),
         "data": iter(data_starts(reduced, rng)) if automatic or initialization == "data" else iter(()),
@@ -61,8 +69,8 @@ def field_of_starts(
             starts.append(start)
         elif not automatic and len(starts) == 1:
             raise ArgumentError(
-                f"initialization {initialization!r} is for networks with one hidden layer and for problems without "
-                "bounds: use 'auto' or 'random'"
+                f"initialization {initialization!r} is for networks with one hidden layer, in equations for one "
+                "unknown without rows that compare two points, and for problems without bounds: use 'auto' or 'random'"
             )
         else:
             exhausted |= {name} if automatic else set(sources)

@@ -7,7 +7,7 @@ Sources: orthogonal matching pursuit (Pati, Rezaiifar, Krishnaprasad 1993); incr
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from grassvp.bounds import Box
 from grassvp.errors import ArgumentError
-from grassvp.features import OneHiddenLayer
+from grassvp.features import FeatureMap, OneHiddenLayer
+from grassvp.features.composed import Composed, WithModel
 from grassvp.reduced import ReducedProblem
 from grassvp.separable import SeparableProblem
 from grassvp.solvers import LevenbergMarquardt, MaxIterations, Run
 
-__all__ = ["Growth", "best_candidate", "can_grow", "grow_parameters", "grow_widths", "narrowed"]
+__all__ = ["Growth", "best_candidate", "can_grow", "grow_parameters", "grow_widths", "narrowed", "without_operator"]
 
 SLOPES = (0.25, 400.0)  # range of the candidates' slopes per half-range of the inputs, log-uniform
 DEPENDENT = 1e-12  # part of a squared candidate outside the span below which it counts as inside
@@ -43,14 +44,24 @@ class Growth:
 
 
 def can_grow(problem: SeparableProblem) -> bool:
-    """Whether the features are one hidden layer, with an operator or without, and free of bounds."""
+    """Whether the features are one hidden layer free of bounds, alone, under an operator or times a known function."""
     free = problem.bounds is None and problem.coefficient_bounds is None
-    return free and isinstance(problem.features, OneHiddenLayer)
+    return free and _layer(problem.features) is not None
+
+
+def without_operator(problem: SeparableProblem) -> bool:
+    """Whether the rows are of one hidden layer itself."""
+    layer = _layer(problem.features)
+    return layer is not None and layer.operator is None
 
 
 def narrowed(problem: SeparableProblem, width: int) -> SeparableProblem:
     """The same problem with another number of neurons."""
-    return problem.with_features(_one_hidden(problem).resized(width))
+    features, layer = problem.features, _one_hidden(problem).resized(width)
+    if isinstance(features, WithModel) and isinstance(features.function, Composed):
+        function = replace(features.function, features=OneHiddenLayer(layer.module, layer.initial))
+        return problem.with_features(WithModel(layer, function))
+    return problem.with_features(layer)
 
 
 def grow_parameters(problem: SeparableProblem, rng: np.random.Generator, growth: Growth = Growth()) -> Tensor:
@@ -176,7 +187,15 @@ def _random_neurons(inputs: Tensor, rng: np.random.Generator, count: int, steepe
     return torch.from_numpy(W).to(inputs), torch.from_numpy(b).to(inputs)
 
 
+def _layer(features: FeatureMap) -> OneHiddenLayer | None:
+    """The one hidden layer that the rows are of."""
+    if isinstance(features, WithModel) and isinstance(features.function, Composed):
+        features = features.features  # D and g of the fitted function are in the operator and in the targets
+    return features if isinstance(features, OneHiddenLayer) else None
+
+
 def _one_hidden(problem: SeparableProblem) -> OneHiddenLayer:
-    if not isinstance(problem.features, OneHiddenLayer):
+    layer = _layer(problem.features)
+    if layer is None:
         raise ArgumentError("features must be an mlp with one hidden layer to be grown neuron by neuron")
-    return problem.features
+    return layer
