@@ -10,6 +10,7 @@ conditions: few functions are enough for two digits of an error, and they are th
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,13 +44,10 @@ class Defect:
             forcing: what drives the equation where residuals are measured.
         """
         heat, grid = forcing.heat, forcing.grid
-        self._grid, d = grid, len(grid.axes)
-        self._bases = [_Basis.of(heat, i, _count(len(x), d)) for i, x in enumerate(grid.axes)]
+        self._grid = grid
+        self._bases = [_Basis.of(heat, i, _count(len(x), len(grid.axes))) for i, x in enumerate(grid.axes)]
         functions, outflow = self._functions(grid.axes), {}
-        A = heat.reaction * torch.eye(functions.shape[1], dtype=torch.float64)
-        for i in range(d):
-            slopes = self._functions(grid.axes, along=i)
-            A = A - slopes.T @ ((grid.weights * forcing.operator[i, i])[:, None] * slopes)
+        A = heat.reaction * torch.eye(functions.shape[1], dtype=torch.float64) - self._stiffness(forcing)
         for face, terms in forcing.outflow.items():
             column, (points, weights) = heat.domain.names.index(face[0]), grid.faces[face]
             trace = self._functions([points[:1, i] if i == column else x for i, x in enumerate(grid.axes)])
@@ -86,6 +84,19 @@ class Defect:
         still = z.abs() < 1e-12
         gain = torch.where(still, time, time * torch.expm1(z) / torch.where(still, 1.0, z))
         return float(torch.linalg.vector_norm(gain * residual))
+
+    def _stiffness(self, forcing: Forcing) -> Tensor:
+        """<a grad phi_k, grad phi_l>; diagonal where a is a number."""
+        if not callable(forcing.heat.diffusivity.given):
+            squares = torch.zeros(1, dtype=torch.float64)
+            for basis in self._bases:
+                squares = (squares[:, None] + basis.frequencies**2).reshape(-1)
+            return torch.diag(float(forcing.heat.diffusivity.given) * squares)
+        total: Any = 0.0
+        for i in range(len(self._bases)):
+            slopes = self._functions(self._grid.axes, along=i)
+            total = total + slopes.T @ ((self._grid.weights * forcing.operator[i, i])[:, None] * slopes)
+        return total
 
     def _functions(self, axes: Sequence[Tensor], along: int = -1) -> Tensor:
         """All products of the functions of each coordinate at a tensor grid; one coordinate may be differentiated."""

@@ -115,7 +115,11 @@ class SpanSearch:
         self.checked = Forcing(heat, self._grid(side + MORE, SHIFT))
         self.training = Forcing(heat, self._grid(max(math.ceil(SHARE * side), LEAST[d] // 2), SHIFT / 2))
         self.defect = Defect(self.checked)
-        self._errors = self.defect.values(self.training.grid)
+
+    @cached_property
+    def _errors(self) -> Tensor:
+        """The functions of errors on the training points."""
+        return self.defect.values(self.training.grid)
 
     def random(self) -> Stage:
         """The best of random features of several slopes; the network as it is where it cannot be drawn or was given.
