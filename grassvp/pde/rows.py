@@ -108,8 +108,9 @@ def _periodic_blocks(
     column = box.names.index(condition.axis)
     opposite, zero = points.clone(), torch.zeros(len(points), dtype=torch.float64)
     opposite[:, column] = float(box.upper[column])
+    names = [name, *(f"{name}, derivative {order}" for order in range(1, condition.derivatives + 1))]
     return [
-        Block(name, points, {(j, (column,) * order): zero + 1.0}, zero, condition.weight, opposite)
+        Block(names[order], points, {(j, (column,) * order): zero + 1.0}, zero, condition.weight, opposite)
         for j in range(max(len(unknowns), 1))
         for order in range(condition.derivatives + 1)
     ]
