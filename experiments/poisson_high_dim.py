@@ -4,8 +4,8 @@
   heat      u_t = 1/4 laplacian u for t and four coordinates in [0, 1], u = exp(-t) sum sin(2 x_i)
   harmonic  laplacian u = 0 on [0, 1]^10, u = x1 x2 + x3 x4 + x5 x6 + x7 x8 + x9 x10
 with u given on the boundary. All starts are dense: no neuron knows that the solutions are sums over coordinates. Beside
-it random features of equal width, and of a larger one. For seven to eight digits take --width 96 --interior 4500
---boundary 2000 --rounds 24, one to three minutes on one core.
+it random features of equal width, and of a larger one. For eight digits of the first take --width 96 --interior 3400
+--boundary 1700 --rounds 30, two and a half minutes on one core.
 """
 
 import time
