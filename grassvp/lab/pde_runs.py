@@ -43,7 +43,7 @@ class Options:
     """seed of the starts and of the random features"""
     max_iterations: int = 300
     """Levenberg-Marquardt iterations"""
-    max_seconds: float = 12.0
+    max_seconds: float = 30.0
     """time limit of the solve"""
     baseline_seconds: float = 3.0
     """seconds given to Adam and to L-BFGS on the joint problem; 0 leaves them out"""
