@@ -7,6 +7,7 @@ iterations, and a network that goes on from one at the end of another problem is
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,9 @@ def race(
             break
     best = min(runs, key=_value)
     left = max_iterations - best.iterations
-    if runs[-1].status in ENDED or best.status is not Status.MAX_ITERATIONS or left == 0:
+    if runs[-1].status in ENDED:  # of the race, whichever run is ahead
+        return replace(joined([best], time.perf_counter() - begin), status=runs[-1].status)
+    if best.status is not Status.MAX_ITERATIONS or left == 0:
         return joined([best], time.perf_counter() - begin)
     origin: Any = problem.origin
     return joined([best, run(origin.continued(best), best.parameters, left)], time.perf_counter() - begin)

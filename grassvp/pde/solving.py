@@ -69,7 +69,7 @@ def solve_in_rounds(
     if rounds > 1 and options.get("initial_parameters") is None and problem.features.can_sample:
         fresh, count = _redrawn(collocation, boundary, sampling, rng), options.pop("starts", len(STARTS))
         start = trained_start(collocation, fresh, rng, count, max_time=max_time, **options)
-        if start.status is Status.INTERRUPTED:
+        if start.status in (Status.INTERRUPTED, Status.STOPPED):
             return joined([start], time.perf_counter() - begin)
         options, problem = {**options, "initial_parameters": start.parameters}, collocation.continued(start)
     for _ in range(rounds):

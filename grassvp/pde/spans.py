@@ -247,7 +247,7 @@ class SpanSearch:
     def _targets(self, stage: Stage, ahead: Sequence[float], integrator: Integrator) -> list[Tensor]:
         """What a span trained at a stage is to hold: value and rates now, value and rate at later times.
 
-        At later times the error is added that the residual of the present span makes until then.
+        The estimated error is added to the state: it is the solution that the span is to hold.
         """
         galerkin, forcing = stage.galerkin, self.training
         values, now = galerkin.at(forcing.grid.points), stage.time

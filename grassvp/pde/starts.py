@@ -7,7 +7,7 @@ for a few, and judged by the residual at points that it was not fitted to, never
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from grassvp.solving import solve
 __all__ = ["STARTS", "Start", "left_at", "trained_start"]
 
 TRIAL = 10  # iterations that a start is given before it is judged
+ENDED = (Status.INTERRUPTED, Status.STOPPED, Status.MAX_TIME)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ STARTS = (Start(0.1, True), Start(0.3, True), Start(0.3, False), Start(1.0, Fals
 def trained_start(
     collocation: Collocation, fresh: Collocation, rng: np.random.Generator, count: int, **options: Any
 ) -> Solution:
-    """The best of up to `count` starts after a few iterations; one that was interrupted or ran out of time is the last.
+    """The best of up to `count` starts after a few iterations; its status tells where the last one was interrupted.
 
     Args:
         collocation: what is solved.
@@ -69,9 +70,10 @@ def trained_start(
         left = None if limit is None else max(limit - (time.perf_counter() - begin), 0.0)
         theta = start.parameters(problem, rng)
         tried.append(solve(problem, initial_parameters=theta, max_iterations=TRIAL, max_time=left, **options))
-        if tried[-1].status in (Status.INTERRUPTED, Status.MAX_TIME):
+        if tried[-1].status in ENDED:
             break
-    return min(tried, key=lambda solution: left_at(solution, fresh))
+    best = min(tried, key=lambda solution: left_at(solution, fresh))
+    return replace(best, status=tried[-1].status) if tried[-1].status in ENDED else best
 
 
 def left_at(solution: Solution, fresh: Collocation) -> float:

@@ -39,7 +39,6 @@ def test_the_best_after_the_trial_goes_on(monkeypatch):
     assert found.history["value"][: len(best.history["value"])] == pytest.approx(best.history["value"], rel=1e-9)
     assert found.value < best.value and 3 < found.iterations <= 12
     np.testing.assert_array_equal(found.history["iteration"][:4], range(4))
-    assert found.elapsed > sum(each.elapsed for each in alone) * 0.1
 
 
 def test_a_race_within_the_trial_is_a_comparison():
@@ -55,14 +54,11 @@ def test_one_start_is_a_solve():
 
 
 def test_a_start_that_fails_does_not_win():
-    rng = np.random.default_rng(1)
-    given = [torch.full((16,), float("nan"), dtype=torch.float64), starts(2)[1]]
-    try:
-        found = race(bratu(), given, seed=rng, max_iterations=4, numbered=Numbered(()))
-    except Exception as error:  # refused by name, where it is not a status
-        assert "initial_parameters" in str(error)
-    else:
-        assert np.isfinite(found.value)
+    """With weights beyond the range of numbers the features are not finite, and nothing is ahead of that."""
+    rng, far = np.random.default_rng(1), torch.full((16,), 1e308, dtype=torch.float64)
+    assert solve(bratu(), initial_parameters=far, max_iterations=4).status is Status.NON_FINITE
+    found = race(bratu(), [far, starts(2)[1]], seed=rng, max_iterations=4, numbered=Numbered(()))
+    assert np.isfinite(found.value) and found.status is not Status.NON_FINITE
 
 
 def test_records_are_numbered_through_and_an_interrupt_ends_the_race(monkeypatch):
@@ -75,8 +71,9 @@ def test_records_are_numbered_through_and_an_interrupt_ends_the_race(monkeypatch
         if record.iteration == 6:
             raise KeyboardInterrupt
 
-    stopped = run(3, 8, [interrupt])
-    assert stopped.status in (Status.INTERRUPTED, Status.MAX_ITERATIONS) and stopped.iterations <= 4
+    stopped = run(3, 8, [interrupt])  # in the second run, while the first may be ahead
+    assert stopped.status is Status.INTERRUPTED and stopped.iterations <= 4
+    assert run(3, 8, [lambda record: record.iteration == 6]).status is Status.STOPPED
 
 
 def test_time_is_of_all_runs():
