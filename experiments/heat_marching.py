@@ -8,7 +8,7 @@ carries along a rod; the spans of a narrow network follow it on the Grassmannian
 on points that no fit has seen.
 
 The metric `passed` also asks that the spans that follow the pulse beat a fixed random one, which they did by factors of
-9 to 110 for seeds 0 to 15, 18 in the median; and that no error is over twice its estimate: 1.1 times at most there.
+9 to 240 for seeds 0 to 15, 31 in the median; and that no error is over twice its estimate: 1.1 times at most there.
 """
 
 import math
