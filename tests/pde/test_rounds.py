@@ -1,5 +1,7 @@
 """Solving in rounds: fresh points, points by the residual, one history, limits and callbacks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from grassvp import Status, pde, solve
 from grassvp.errors import ArgumentError, ArgumentTypeError
 from grassvp.features import mlp
-from grassvp.pde import PDE, Box, solving
+from grassvp.pde import PDE, Box, solving, starts
 from tests.oracles import torch_features
 
 BOX = Box({"x": (0, 1), "y": (0, 1)})
@@ -91,6 +93,22 @@ class TestRounds:
         solution = solved(resampling=resampling, callbacks=[lambda record: record.iteration >= 5])
         assert solution.status is Status.STOPPED and solution.iterations == 5
         assert max(solution.history["round"]) == 1
+
+
+def test_an_interrupt_among_the_starts_is_the_end_whichever_is_ahead(monkeypatch):
+    """The second start is interrupted at once, while the first is far ahead of it."""
+    calls = []
+
+    def interrupted(problem, *args, **options):
+        calls.append(solve(problem, *args, **options))
+        if len(calls) == 2:
+            calls[1] = replace(calls[1], status=Status.INTERRUPTED, coefficients=1e3 * calls[1].coefficients)
+        return calls[-1]
+
+    monkeypatch.setattr(starts, "solve", interrupted)
+    solution = solved(starts=3)
+    assert solution.status is Status.INTERRUPTED and len(calls) == 2
+    assert torch.equal(solution.parameters, calls[0].parameters)
 
 
 def test_the_layer_draws_points():
