@@ -58,15 +58,16 @@ def race(
 
     if len(starts) == 1:
         return run(problem, starts[0], max_iterations)
+    trial = min(TRIAL, max_iterations)
     for start in starts:
-        runs.append(run(problem, start, min(TRIAL, max_iterations)))
+        runs.append(run(problem, start, trial))
         if runs[-1].status in ENDED:
             break
     best = min(runs, key=_value)
     left = max_iterations - best.iterations
     if runs[-1].status in ENDED:  # of the race, whichever run is ahead
         return replace(joined([best], time.perf_counter() - begin), status=runs[-1].status)
-    if best.status is not Status.MAX_ITERATIONS or left == 0:
+    if best.iterations < trial or left == 0:  # it ended by itself; CONVERGED may be said at a limit too
         return joined([best], time.perf_counter() - begin)
     origin: Any = problem.origin
     return joined([best, run(origin.continued(best), best.parameters, left)], time.perf_counter() - begin)

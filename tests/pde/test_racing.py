@@ -1,5 +1,7 @@
 """Starts that race: the best goes on, as it would have by itself; interrupts and limits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,30 @@ def test_a_race_within_the_trial_is_a_comparison():
     alone = [solve(bratu(), initial_parameters=each, max_iterations=2).value for each in starts(4)]
     assert run(4, 2).value == pytest.approx(min(alone), rel=1e-9)
     assert run(4, 0).iterations == 0
+
+
+def test_a_winner_that_says_converged_at_the_end_of_its_trial_goes_on(monkeypatch):
+    """A gradient that is small at a limit is said to be, and falls on where the run goes on."""
+    monkeypatch.setattr(racing, "TRIAL", 3)
+    honest = racing.solve
+    monkeypatch.setattr(racing, "solve", lambda *given, **options: said(honest(*given, **options), Status.CONVERGED))
+    assert run(3, 12).iterations > 3
+
+
+def test_a_winner_that_ended_before_its_trial_did_is_the_end(monkeypatch):
+    monkeypatch.setattr(racing, "TRIAL", 3)
+    counts, honest = [], racing.solve
+
+    def short(*given, max_iterations, **options):
+        counts.append(max_iterations)
+        return said(honest(*given, max_iterations=2, **options), Status.STALLED)
+
+    monkeypatch.setattr(racing, "solve", short)
+    assert run(3, 12).status is Status.STALLED and counts == [3, 3, 3]
+
+
+def said(solution, status):
+    return replace(solution, status=status)
 
 
 def test_one_start_is_a_solve():
