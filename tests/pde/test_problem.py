@@ -96,6 +96,10 @@ class TestRows:
         assert collocated(regularization=1e-3).regularization == 1e-3
         assert collocated(regularization=0.0).regularization == 0.0
 
+    def test_an_equation_that_is_linearised_again_and_again_is_held_by_a_hundred_times_as_much(self):
+        again = collocated(heat(linear=False)).regularization
+        np.testing.assert_allclose(again, 100 * collocated().regularization, rtol=1e-9)
+
     def test_weights_of_the_equation_and_the_conditions(self):
         plain = collocated().weights
         assert plain is not None
