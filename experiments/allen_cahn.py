@@ -39,11 +39,13 @@ class Config(slab_runs.Options):
     """D"""
     width: int = 80
     """neurons in the hidden layer of each slab"""
+    slabs: int = 12
+    """slabs of time"""
     free_width: int = 320
     """width of the random features beside those of equal width; 0 leaves them out"""
     modes: int = 380
     """Chebyshev points of the reference in half of the box; it is compared with one of three quarters as many"""
-    bar: float = 3e-3
+    bar: float = 1e-3
     """relative L2 error to be reached"""
 
     def __post_init__(self) -> None:
@@ -145,14 +147,9 @@ def drawn_to_layers(unit: np.ndarray, width: float) -> np.ndarray:
 
 def layered(width: int, begin: float, end: float, thin: float, rng: np.random.Generator) -> np.ndarray:
     """Theta of neurons for times in an interval, the steeper the closer they are to a layer."""
-    scale = 2 * thin
-    places, times = drawn_to_layers(rng.uniform(0, 1, width), scale), rng.uniform(0, 1, width)
-    away = np.abs(np.abs(places) - LAYERS[1])
-    by_x = np.clip(np.exp(rng.uniform(0, math.log(4), width)) / np.hypot(scale, away), 2.0, max(1 / thin, 3.0))
-    by_t = 0.5 * rng.standard_normal(width) * np.minimum(by_x, 8.0) / (end - begin)
-    by_x *= rng.choice([-1.0, 1.0], width)
-    times = begin + (end - begin) * times
-    return np.concatenate([np.stack([by_t, by_x], 1).ravel(), -(by_t * times + by_x * places)])
+    places = drawn_to_layers(rng.uniform(0, 1, width), 2 * thin)
+    steepness = np.exp(rng.uniform(0, math.log(4), width)) / np.hypot(2 * thin, np.abs(places) - LAYERS[1])
+    return slab_runs.waves(places, np.clip(steepness, 2.0, max(1 / thin, 3.0)), (begin, end), rng)
 
 
 def grid() -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,6 @@ from grassvp.pde.slabs import Slabs, solve_in_slabs
 
 NODES = 200  # of the Gauss-Hermite quadrature
 FINE = (101, 401)  # times and places of the grid on which errors are measured; as many places again in the layer
-FORMED = 1 / math.pi  # time at which the layer of the equation without viscosity is a jump
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class Config(slab_runs.Options):
 
     nu: float = 0.1 / math.pi
     """viscosity"""
-    slabs: int = 7
-    """slabs of time, shorter where the layer forms"""
+    slabs: int = 12
+    """slabs of time"""
     interior: int = 800
     """collocation points of the equation in each slab, half of them gathered around x = 0"""
 
@@ -63,7 +62,7 @@ def solved(config: Config, width: int, iterations: int, *callbacks: Callable[...
     rng = np.random.default_rng(config.seed)
     return solve_in_slabs(
         burgers(config.nu, config.initial_weight),
-        slab_ends(config.slabs),
+        config.slabs,
         gv.features.mlp(2, (width,)),
         interior=gathered(config.interior, spread(config.nu), rng),
         boundary=config.boundary,
@@ -117,23 +116,9 @@ def gathered(count: int, width: float, rng: np.random.Generator) -> Tensor:
 def layered(width: int, begin: float, end: float, nu: float, rng: np.random.Generator) -> np.ndarray:
     """Theta of neurons for times in an interval, the steeper the closer they are to x = 0."""
     scale = spread(nu)
-    places, times = scale * np.sinh(math.asinh(1 / scale) * rng.uniform(-1, 1, width)), rng.uniform(0, 1, width)
-    steepest = max(0.5 / nu, 3.0)
-    by_x = np.exp(rng.uniform(0, math.log(4), width)) / np.hypot(scale, places)
-    by_x = np.clip(by_x, 2.0, steepest)
-    by_t = 0.5 * rng.standard_normal(width) * np.minimum(by_x, 8.0) / (end - begin)
-    by_x *= rng.choice([-1.0, 1.0], width)
-    times = begin + (end - begin) * times
-    return np.concatenate([np.stack([by_t, by_x], 1).ravel(), -(by_t * times + by_x * places)])
-
-
-def slab_ends(count: int) -> list[float]:
-    """Ends of the slabs, which are up to five times shorter where the layer forms."""
-    t = np.linspace(0.0, 1.0, 2001)
-    density = 1.0 + 4.0 / (1.0 + ((t - 0.9 * FORMED) / 0.12) ** 2)
-    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    ends = np.interp(np.linspace(0.0, mass[-1], count + 1), mass, t)
-    return [0.0, *ends[1:-1].tolist(), 1.0]
+    places = scale * np.sinh(math.asinh(1 / scale) * rng.uniform(-1, 1, width))
+    steepness = np.exp(rng.uniform(0, math.log(4), width)) / np.hypot(scale, places)
+    return slab_runs.waves(places, np.clip(steepness, 2.0, max(0.5 / nu, 3.0)), (begin, end), rng)
 
 
 def grid_places(nu: float) -> np.ndarray:

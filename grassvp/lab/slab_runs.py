@@ -15,8 +15,9 @@ from grassvp.lab.records import Record
 from grassvp.pde.slabs import Slabs
 from grassvp.solvers import Status
 
-__all__ = ["Options", "compare", "errors_figure", "relative", "solution_figure"]
+__all__ = ["Options", "compare", "errors_figure", "relative", "solution_figure", "waves"]
 
+SPEED = 0.5  # of waves, root mean square; that of the solutions is at most 1
 METHODS = {"varpro": "VarPro", "random_features_equal": "random features", "random_features_free": "random features"}
 
 
@@ -91,6 +92,24 @@ def compare(
             record.metrics[f"{name}_seconds"] = features.elapsed
             _store_errors(record, name, seen, u, truth)
     return solution
+
+
+def waves(places: np.ndarray, steepness: np.ndarray, ends: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Theta of a layer of neurons that are waves: sigma(s (x - place - c (t - time))), (3 neurons,).
+
+    Their speeds c are normal and of the order of the solution's, not of the length of a slab: over a short slab they
+    change as little as the solution does. s is the steepness with either sign, and times are drawn from the slab.
+
+    Args:
+        places: (neurons,) where each of them is at its time.
+        steepness: (neurons,), > 0.
+        ends: first and last time of the slab.
+        rng: of the times, speeds and signs.
+    """
+    times = rng.uniform(*ends, len(places))
+    by_x = steepness * rng.choice([-1.0, 1.0], len(places))
+    by_t = SPEED * rng.standard_normal(len(places)) * by_x
+    return np.concatenate([np.stack([by_t, by_x], 1).ravel(), -(by_t * times + by_x * places)])
 
 
 def relative(u: np.ndarray, exact: np.ndarray) -> float:

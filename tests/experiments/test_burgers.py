@@ -83,12 +83,20 @@ def test_the_exact_solution_solves_the_equation():
     np.testing.assert_allclose(MODULE.exact(np.full(2, 0.7), np.array([-1.0, 1.0]), nu), 0.0, atol=1e-14)
 
 
-def test_points_and_slabs_gather_where_the_layer_is():
-    ends, points = MODULE.slab_ends(10), MODULE.gathered(1000, 0.1, np.random.default_rng(0)).numpy()
-    lengths = np.diff(ends)
-    assert ends[0] == 0.0 and ends[-1] == 1.0 and abs(ends[int(lengths.argmin())] - MODULE.FORMED) < 0.1
+def test_points_and_neurons_gather_where_the_layer_is():
+    points = MODULE.gathered(1000, 0.1, np.random.default_rng(0)).numpy()
     assert points.shape == (1000, 2) and (np.abs(points[:, 1]) < 0.1).mean() > 0.15
     assert (points[:, 0] >= 0).all() and (points <= 1).all() and (points[:, 1] >= -1).all()
+    by_t, by_x, shift = split(MODULE.layered(400, 0.2, 0.4, 0.01, np.random.default_rng(0)))
+    places = -(shift + by_t * 0.3) / by_x
+    assert (np.abs(places) < 0.1).mean() > 0.25 and (np.abs(places) < 1.2).all()
+    assert np.abs(by_x).max() <= 50 and np.median(np.abs(by_x[np.abs(places) < 0.05])) > 10
+
+
+def split(theta):
+    """Weights by t and x, and shifts, (neurons,) each."""
+    weights, shifts = theta[: 2 * len(theta) // 3].reshape(-1, 2).T, theta[2 * len(theta) // 3 :]
+    return *weights, shifts
 
 
 @pytest.mark.parametrize("option", [{"nu": 0.0}, {"nu": 2.0}, {"free_width": -1}])
