@@ -144,7 +144,7 @@ def figures(record: Record) -> None:
     plots.convergence(
         axes[0],
         {label: (newton["step"], y) for label, y in lines.items()},
-        xlabel="Newton step",
+        xlabel="Newton step, after the race where there was one",
         ylabel="",
         title="first slab, C alone between stages of training",
     )

@@ -48,8 +48,10 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check what the library would not."""
-        check_count(self.free_width, "free_width", least=0)
-        check_count(self.candidates, "candidates")
+        for name in ("width", "slabs", "candidates", "interior", "boundary"):
+            check_count(getattr(self, name), name)
+        for name in ("free_width", "iterations"):
+            check_count(getattr(self, name), name, least=0)
 
 
 def compare(

@@ -99,7 +99,13 @@ def split(theta):
     return *weights, shifts
 
 
-@pytest.mark.parametrize("option", [{"nu": 0.0}, {"nu": 2.0}, {"free_width": -1}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        *({"nu": 0.0}, {"nu": 2.0}, {"free_width": -1}, {"iterations": -1}),
+        *({name: 0} for name in ("width", "slabs", "candidates", "interior", "boundary")),
+    ],
+)
 def test_options_are_checked(option):
     with pytest.raises(ArgumentError, match=next(iter(option))):
         LOADED.config_type(**option)
